@@ -1,0 +1,5 @@
+"""`python -m edgedistill`."""
+
+from edgedistill.cli import main
+
+main()

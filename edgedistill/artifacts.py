@@ -1,0 +1,197 @@
+"""What stages hand on: frozen dataclasses around folders, with typed rows. mypy checks the wiring in build.py.
+
+Rows are JSON Lines on disk. Reading is lazy: in dry mode the folder need not exist.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from edgedistill.files import read_json, read_rows
+from edgedistill.models import Model
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A stage's folder. `key` names everything that went into it."""
+
+
+    path: Path
+    key: str = ""
+    """Set by the store; a stage that returns `Drafts(out)` does not know it."""
+
+    def identity(self) -> dict[str, str]:
+        return {"artifact": self.key}
+
+    @property
+    def summary(self) -> str:
+        """What the terminal says beside the stage, e.g. `1,840 pairs from 5,000 drafts`."""
+        return str(self.counts().get("summary", ""))
+
+    def counts(self) -> dict[str, Any]:
+        """counts.json: `rows`, `summary`, and the stage's own counts."""
+        counts: dict[str, Any] = read_json(self.path / "counts.json")
+        return counts
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A question with one of its rationales, written by the unaligned teacher."""
+
+    id: str
+    """`<task>/<question number>/<style>`"""
+    task: str
+    question: str
+    answer: str
+    """The target that the teacher gave with the question."""
+    style: str
+    rationale: str
+
+
+@dataclass(frozen=True)
+class Drafts(Artifact):
+    """drafts.jsonl, and rejected.jsonl with a reason for each answer that was not usable."""
+
+    def rows(self) -> Iterator[Draft]:
+        return (Draft(**row) for row in read_rows(self.path / "drafts.jsonl"))
+
+
+@dataclass(frozen=True)
+class Score:
+    """How much a draft helps the student."""
+
+    draft_id: str
+    task: str
+    score: float
+    """0-1"""
+    hits: str
+    """One `0` or `1` per exam item, in the order of exam.jsonl."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """What DPO learns from."""
+
+    task: str
+    level: str
+    """`question` or `rationale`"""
+    prompt: str
+    """User message."""
+    chosen: str
+    rejected: str
+    margin: float
+    """Difference of the two scores, 0-1."""
+
+
+@dataclass(frozen=True)
+class Preferences(Artifact):
+    """exam.jsonl (task, id), scores.jsonl, pairs.jsonl; counts.json has the dropped pairs by reason."""
+
+    def scores(self) -> Iterator[Score]:
+        return (Score(**row) for row in read_rows(self.path / "scores.jsonl"))
+
+    def pairs(self) -> Iterator[Pair]:
+        return (Pair(**row) for row in read_rows(self.path / "pairs.jsonl"))
+
+
+@dataclass(frozen=True)
+class Trained(Artifact):
+    """model/ in Hugging Face layout, and curve.jsonl: step, loss and what else the trainer logs."""
+
+    def model(self, base: Model) -> Model:
+        """The trained model; engine and licence are those of the base it was trained from."""
+        return replace(base, path=self.path / "model", key=self.key)
+
+    def curve(self) -> Iterator[dict[str, Any]]:
+        return read_rows(self.path / "curve.jsonl")
+
+
+@dataclass(frozen=True)
+class Teacher(Trained):
+    """The aligned teacher, adapter merged."""
+
+
+@dataclass(frozen=True)
+class Student(Trained):
+    """The tuned student."""
+
+
+@dataclass(frozen=True)
+class TailoredRow:
+    """One training example: the student learns `rationale`, given the plain prompt of `question`."""
+
+    id: str
+    task: str
+    question: str
+    answer: str
+    rationale: str
+
+
+@dataclass(frozen=True)
+class Tailored(Artifact):
+    """rows.jsonl; counts.json has the duplicates removed, by what they equal."""
+
+    def rows(self) -> Iterator[TailoredRow]:
+        return (TailoredRow(**row) for row in read_rows(self.path / "rows.jsonl"))
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One exported file with its format and quantization."""
+
+    format: str
+    """`gguf` or `onnx`"""
+    quant: str
+    """As the format names it: F16, Q8_0, Q4_K_M …"""
+    file: str
+    """Relative to the artifact's folder."""
+    bytes: int
+    sha256: str
+    tensor_types: dict[str, int]
+    """Read back from the file: type -> number of tensors."""
+    bits_per_weight: float
+    parameters: int
+    """Counted in the file."""
+    read_bytes: int
+    """Bytes of tensors that one decoded token reads: all, but for an untied input embedding."""
+
+
+@dataclass(frozen=True)
+class Candidates(Artifact):
+    """The exported files, and candidates.jsonl that describes them."""
+
+    def rows(self) -> Iterator[Candidate]:
+        return (Candidate(**row) for row in read_rows(self.path / "candidates.jsonl"))
+
+    def file(self, candidate: Candidate) -> Path:
+        return self.path / candidate.file
+
+
+@dataclass(frozen=True)
+class Measurements(Artifact):
+    """measurements.json: `student`, `candidates[]` and `budgets[]` as in the report's schema; golden.jsonl;
+    answers/<name>.jsonl with every graded answer of the base student, the float student and each candidate."""
+
+    def read(self) -> dict[str, Any]:
+        measured: dict[str, Any] = read_json(self.path / "measurements.json")
+        return measured
+
+    @property
+    def golden(self) -> Path:
+        return self.path / "golden.jsonl"
+
+
+@dataclass(frozen=True)
+class Bundle(Artifact):
+    """bundle/ is the folder that ships; its manifest.json lists every file of it (bundle_manifest.py)."""
+
+    @property
+    def folder(self) -> Path:
+        return self.path / "bundle"
+
+    def manifest(self) -> dict[str, Any]:
+        manifest: dict[str, Any] = read_json(self.folder / "manifest.json")
+        return manifest

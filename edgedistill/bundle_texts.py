@@ -1,0 +1,83 @@
+"""The texts of a bundle that are written from templates: model card, run.sh, Modelfile. And the chat template."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from edgedistill.errors import UsageError
+from edgedistill.files import read_json, write_text
+from edgedistill.models import Model
+from edgedistill.task import Task
+
+_TEMPLATES = Path(__file__).parent / "templates"
+_MARK = "\u241fprompt\u241f"
+"""Stands for the user's text when a chat template is taken apart; no template holds it."""
+
+
+def write_texts(folder: Path, facts: dict[str, Any], tuned: Model, tasks: list[Task]) -> None:
+    """MODEL_CARD.md, run.sh (executable) and Modelfile; `facts` are the manifest's fields but for its files."""
+    values = {
+        **facts,
+        "tasks": tasks,
+        "context": facts["conditions"].get("context") or 1024,
+        "grammars": sorted(path.name for path in folder.glob("*.gbnf")),
+        "parts": prompt_parts(tuned.path),
+    }
+    for name in ("MODEL_CARD.md", "run.sh", "Modelfile"):
+        write_text(folder / name, _rendered(f"{name}.j2", values))
+    (folder / "run.sh").chmod(0o755)
+
+
+def chat_template(model: Path) -> str:
+    """The chat template of a checked model folder: its own file, or the one in tokenizer_config.json."""
+    own = model / "chat_template.jinja"
+    if own.is_file():
+        return own.read_text(encoding="utf-8")
+    given = read_json(model / "tokenizer_config.json").get("chat_template")
+    if isinstance(given, list):  # several, by name
+        given = next((entry["template"] for entry in given if entry["name"] == "default"), None)
+    if not isinstance(given, str):
+        raise UsageError(f"{model} has no default chat template")
+    return given
+
+
+def prompt_parts(model: Path) -> tuple[str, str] | None:
+    """What the chat template writes before and after the text of a single user message, generation prompt included.
+
+    None where it does more with the text than put it there, or is not to be rendered without a tokenizer.
+    """
+    import jinja2
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    tokenizer = read_json(model / "tokenizer_config.json")
+    special = {name: _text(tokenizer.get(name)) for name in ("bos_token", "eos_token", "pad_token", "unk_token")}
+    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
+    conversation = [{"role": "user", "content": _MARK}]
+    try:
+        template = environment.from_string(chat_template(model))
+        text = template.render(messages=conversation, add_generation_prompt=True, **special)
+    except jinja2.TemplateError:
+        return None
+    before, found, after = text.partition(_MARK)
+    is_plain = bool(found) and _MARK not in after and not any(sign in text for sign in ('"""', "{{", "}}"))
+    return (before, after) if is_plain else None
+
+
+def _text(token: Any) -> str:
+    """A special token is given as text, or as an object with its content."""
+    return str(token.get("content", "")) if isinstance(token, dict) else str(token or "")
+
+
+def _rendered(name: str, values: dict[str, Any]) -> str:
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_TEMPLATES),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,  # the results are Markdown, shell and a Modelfile
+    )
+    return environment.get_template(name).render(values)

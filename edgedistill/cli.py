@@ -1,0 +1,214 @@
+"""The command line. Options are stated here, the work is in commands/: only click is imported before a command runs."""
+
+from __future__ import annotations
+
+import errno
+import signal
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from edgedistill.errors import EdgeDistillError
+
+STAGES = ("elicit", "prefer", "align", "tailor", "distill", "package", "validate", "bundle")
+INTERRUPTED = 130
+
+_OF_THE_USER = {
+    errno.EACCES: "check who may read and write there",
+    errno.EPERM: "check who may read and write there",
+    errno.EROFS: "choose another folder with `--runs` or `--dist`",
+    errno.ENOTDIR: "a file lies where a folder should be",
+    errno.EEXIST: "a file lies where a folder should be",
+    errno.ENOSPC: "free some space and run the same command again; what is whole is kept",
+    errno.EDQUOT: "free some space and run the same command again; what is whole is kept",
+}
+"""What a user can mend about the file system. Any other error of it is a bug of ours, and shows where."""
+
+_TARGET = click.option("--target", required=True, metavar="NAME|PATH", help="Device: a shipped target or a YAML file.")
+_RECIPE = click.option("--recipe", metavar="NAME|PATH", help="What to make. Default: the target's own, `quickstart`.")
+_SET = click.option("--set", "overrides", multiple=True, metavar="A.B=VALUE", help="Change one value of the recipe.")
+_RUNS = click.option("--runs", default="runs", show_default=True, type=click.Path(path_type=Path), help="Work folder.")
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
+
+
+_SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+
+@click.group(context_settings=_SETTINGS, invoke_without_command=True)
+@click.version_option(package_name="edgedistill", message="edgedistill %(version)s")
+@click.pass_context
+def cli(context: click.Context) -> None:
+    """Distill a large language model into a small one, and ship it to a named device with evidence.
+
+    \b
+    Example:  edgedistill build --target rpi5
+    """
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
+
+
+@cli.command(epilog="Example:  edgedistill build --target rpi5 --recipe quickstart --set tailor.rows=500")
+@_TARGET
+@_RECIPE
+@_SET
+@click.option("--until", type=click.Choice(STAGES), metavar="STAGE", help="Stop after this stage.")
+@click.option("--fresh", type=click.Choice(STAGES), metavar="STAGE", help="Do this stage and all after it again.")
+@click.option("--device", metavar="ADDRESS", help="Where to measure: `local`. Default: as the target says.")
+@click.option("--require", type=click.Choice(["measured"]), help="Count a budget without measured evidence as missed.")
+@_RUNS
+@click.option("--dist", default="dist", show_default=True, type=click.Path(path_type=Path), help="Where bundles go.")
+@_JSON
+def build(**options: Any) -> int:
+    """Make a bundle for a device, and the report on it."""
+    from edgedistill.commands.build import run
+
+    return run(**options)
+
+
+@cli.command(epilog="Example:  edgedistill plan --target rpi5")
+@_TARGET
+@_RECIPE
+@_SET
+@_RUNS
+@_JSON
+def plan(**options: Any) -> int:
+    """Show what would run, what is cached, and whether it fits the device."""
+    from edgedistill.commands.plan import run
+
+    return run(**options)
+
+
+@cli.command(epilog="Example:  edgedistill report 20261121-101500-quickstart-rpi5")
+@click.argument("build", required=False, metavar="[BUILD]")
+@_RUNS
+@_JSON
+def report(build: str | None, runs: Path, as_json: bool) -> int:
+    """Print the report of an earlier build.
+
+    BUILD is a build id, the start of one, or a bundle. Without it: the last build.
+    """
+    from edgedistill.commands.report import run
+
+    return run(build, runs, as_json)
+
+
+@cli.command(epilog="Example:  edgedistill verify dist/quickstart-rpi5")
+@click.argument("bundle", type=click.Path(path_type=Path))
+@_JSON
+def verify(bundle: Path, as_json: bool) -> int:
+    """Check every file of a bundle against its manifest."""
+    from edgedistill.commands.bundles import verify_files
+
+    return verify_files(bundle, as_json)
+
+
+@cli.command("run", epilog='Example:  edgedistill run dist/quickstart-rpi5 "dim the lights in the kitchen"')
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.argument("prompt")
+@_JSON
+def run_(bundle: Path, prompt: str, as_json: bool) -> int:
+    """Ask the model of a bundle, on this machine."""
+    from edgedistill.commands.bundles import ask
+
+    return ask(bundle, prompt, as_json)
+
+
+@cli.command(epilog="Example:  edgedistill doctor")
+@_RUNS
+@_JSON
+def doctor(runs: Path, as_json: bool) -> int:
+    """Check that this machine can build; say what to do where not."""
+    from edgedistill.commands.doctor import run
+
+    return run(runs, as_json)
+
+
+def _shelf(kind: str, what: str, example: str) -> click.Group:
+    """`targets` and `recipes` have the same four commands."""
+
+    @click.group(kind, invoke_without_command=True, help=f"{what} List, show, copy or check them.")
+    @_JSON
+    @click.pass_context
+    def shelf(context: click.Context, as_json: bool) -> int | None:
+        return show_list(as_json) if context.invoked_subcommand is None else None
+
+    def show_list(as_json: bool) -> int:
+        from edgedistill.commands import shelf
+
+        return shelf.list_all(kind, as_json)
+
+    @shelf.command("list", help=f"Name and title of all shipped {kind}.")
+    @_JSON
+    def list_(as_json: bool) -> int:
+        return show_list(as_json)
+
+    @shelf.command("show", help="Print the file.", epilog=f"Example:  edgedistill {kind} show {example}")
+    @click.argument("name")
+    @_JSON
+    def show(name: str, as_json: bool) -> int:
+        from edgedistill.commands import shelf
+
+        return shelf.show(kind, name, as_json)
+
+    @shelf.command("copy", help="Copy the file to change it.", epilog=f"Example:  edgedistill {kind} copy {example} my")
+    @click.argument("name")
+    @click.argument("to", type=click.Path(path_type=Path), default=Path())
+    def copy(name: str, to: Path) -> int:
+        from edgedistill.commands import shelf
+
+        return shelf.copy(kind, name, to)
+
+    @shelf.command("check", help="Report every problem.", epilog=f"Example:  edgedistill {kind} check {example}")
+    @click.argument("names", nargs=-1)
+    def check(names: tuple[str, ...]) -> int:
+        from edgedistill.commands import shelf
+
+        return shelf.check(kind, names)
+
+    return shelf
+
+
+cli.add_command(_shelf("targets", "The devices that a bundle can be built for.", "rpi5"))
+cli.add_command(_shelf("recipes", "What can be built.", "quickstart"))
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Run the command and end the process with its exit code; a mistake of the user's never shows a traceback."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    sys.exit(_run(arguments))
+
+
+def _run(arguments: list[str] | None) -> int:
+    try:
+        code = cli.main(arguments, prog_name="edgedistill", standalone_mode=False)
+    except EdgeDistillError as error:
+        return _fail(error.problem, error.hint, error.exit_code)
+    except click.ClickException as error:
+        context = getattr(error, "ctx", None)
+        hint = f"`{context.command_path} --help` lists the options" if context else ""
+        return _fail(error.format_message(), hint, 2)
+    except (KeyboardInterrupt, click.Abort) as error:  # click turns the first into the second
+        return _fail("interrupted", "\n".join(getattr(error.__cause__ or error, "__notes__", ())), INTERRUPTED)
+    except OSError as error:
+        if error.errno not in _OF_THE_USER:
+            raise
+        return _fail(f"{error.filename or 'writing'}: {error.strerror}", _OF_THE_USER[error.errno], 2)
+    return code if isinstance(code, int) else 0
+
+
+def _fail(problem: str, hint: str, code: int) -> int:
+    print(f"error: {problem}", file=sys.stderr)
+    if hint:
+        print(f"\nhint: {hint}", file=sys.stderr)
+    return code
+
+
+def _interrupt(number: int, frame: Any) -> NoReturn:
+    """SIGTERM ends a build as Ctrl-C does."""
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The work behind each command. Every function returns the exit code."""

@@ -1,0 +1,141 @@
+"""`build`: run the line, write the report, put the bundle where it ships from."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from edgedistill import build as line
+from edgedistill import recipe as recipes
+from edgedistill import target as targets
+from edgedistill.bundle_manifest import MANIFEST, publish
+from edgedistill.errors import DeviceError, EdgeDistillError, UsageError
+from edgedistill.files import sha256_of
+from edgedistill.log import say
+from edgedistill.recipe import Recipe
+from edgedistill.report import assemble, terminal
+from edgedistill.report.lineage import lineage_of
+from edgedistill.report.schema import BundleLine, Report
+from edgedistill.store import Stopped, Store
+from edgedistill.target import Target
+
+_OF_ALIGNMENT = ("elicit", "prefer", "align")
+
+
+def run(
+    *,
+    target: str,
+    recipe: str | None,
+    overrides: tuple[str, ...],
+    until: str | None,
+    fresh: str | None,
+    device: str | None,
+    require: str | None,
+    runs: Path,
+    dist: Path,
+    as_json: bool,
+) -> int:
+    """Build, report, publish. Progress on stderr, the result on stdout."""
+    started, begun = datetime.now(UTC), time.monotonic()
+    device_of = targets.load(target)
+    made = recipes.load(recipe or device_of.default_recipe, overrides)
+    check_device(device, device_of)
+    for option, name in (("--until", until), ("--fresh", fresh)):
+        _check_stage(option, name, made)
+    store = Store(runs, fresh=fresh, until=until, on_step=lambda step: say(terminal.step_line(step)))
+    again = _again(target, recipe, overrides, runs, dist)
+    try:
+        built = line.build(store, made, device_of)
+    except Stopped:
+        built = None
+    except KeyboardInterrupt as interrupted:
+        interrupted.add_note(_kept(store, again))
+        raise
+    except EdgeDistillError as error:
+        error.hint = f"{error.hint}\n      {_kept(store, again)}".strip() if store.steps else error.hint
+        raise
+    folder = None if built is None else assemble.new_folder(runs, started, made.name, device_of.name)
+    report = assemble.assemble(
+        recipe=made.name,
+        target=device_of.name,
+        build_id=folder.name if folder else "",
+        started=started,
+        seconds=time.monotonic() - begun,
+        steps=store.steps,
+        measured=built.measurements.read() if built else {},
+        bundle=_ship(built, dist) if built else None,
+        is_measured_required=require == "measured",
+    )
+    if folder is None or built is None:
+        return _say_stopped(report, until, as_json)
+    where = _save(report, lineage_of(built.bundle), folder, dist)
+    if as_json:
+        click.echo(json.dumps(assemble.as_json(report), indent=2, ensure_ascii=False))
+    else:
+        click.echo("\n".join(["", *terminal.page(report), "", *where]))
+    return report.exit_code
+
+
+def check_device(address: str | None, target: Target) -> None:
+    """Refuse to measure one device's budgets on another, and addresses that there is no transport for."""
+    if address is None:
+        return
+    if address != "local":
+        raise DeviceError(f"--device {address}: no transport for it; there is: local", "leave --device out")
+    if target.address != "local":
+        raise UsageError(
+            f"--device local: target `{target.name}` is {target.title}, not this machine",
+            "`--target host` measures here; without --device the figures of the target are predicted",
+        )
+
+
+def _check_stage(option: str, name: str | None, made: Recipe) -> None:
+    if name in _OF_ALIGNMENT and not (made.prefer and made.align):
+        raise UsageError(f"{option} {name}: recipe `{made.name}` has no such stage, as it has no `prefer` and `align`")
+
+
+def _ship(built: line.Built, dist: Path) -> BundleLine:
+    """Copy the bundle to where it ships from."""
+    folder = publish(built.bundle.folder, dist)
+    return BundleLine(
+        path=str(folder),
+        bytes=sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()),
+        manifest_sha256=sha256_of(folder / MANIFEST),
+    )
+
+
+def _save(report: Report, lineage: dict[str, str], folder: Path, dist: Path) -> list[str]:
+    """Write the report into the work folder and beside the bundle; returns the lines that say where."""
+    assemble.save(report, lineage, folder / "report")
+    beside = assemble.save(report, lineage, dist / f"{report.recipe}-{report.target}.report")
+    return [f"bundle   {report.bundle.path if report.bundle else '-'}", f"report   {beside['html']}"]
+
+
+def _say_stopped(report: Report, until: str | None, as_json: bool) -> int:
+    if as_json:
+        click.echo(json.dumps(assemble.as_json(report), indent=2, ensure_ascii=False))
+    else:
+        click.echo(f"stopped after {until}, as asked")
+    return 0
+
+
+def _kept(store: Store, again: str) -> str:
+    done = ", ".join(step.name for step in store.steps)
+    what = f"kept: {done}, and the finished shards of the stage at work" if done else "finished shards are kept"
+    return f"{what}; go on with `{again}`"
+
+
+def _again(target: str, recipe: str | None, overrides: tuple[str, ...], runs: Path, dist: Path) -> str:
+    """The command that goes on: without --fresh, which would begin anew."""
+    words: list[Any] = ["edgedistill", "build", "--target", target]
+    words += ["--recipe", recipe] if recipe else []
+    words += [word for override in overrides for word in ("--set", override)]
+    words += ["--runs", runs] if runs != Path("runs") else []
+    words += ["--dist", dist] if dist != Path("dist") else []
+    return shlex.join(str(word) for word in words)

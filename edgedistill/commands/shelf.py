@@ -1,0 +1,91 @@
+"""`targets` and `recipes`: what is shipped, and whether a file is right."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from edgedistill import recipe, table, target, yaml_file
+from edgedistill.errors import EdgeDistillError, UsageError
+
+_LOAD: dict[str, Callable[[str], Any]] = {"targets": target.load, "recipes": recipe.load}
+
+
+def list_all(kind: str, as_json: bool) -> int:
+    """Shipped names, titles and files."""
+    found = [
+        {"name": name, "title": str(yaml_file.read(path).get("title", "")), "path": str(path)}
+        for name, path in yaml_file.names(kind).items()
+    ]
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+    else:
+        click.echo("\n".join(table.lines(("name", "what it is"), [(f["name"], f["title"]) for f in found])))
+    return 0
+
+
+def show(kind: str, name: str, as_json: bool) -> int:
+    """The file's own text; as JSON with every default filled in."""
+    path = yaml_file.find(kind, name)
+    if as_json:
+        loaded: Any = _LOAD[kind](name)
+        click.echo(json.dumps(loaded.model_dump(mode="json", by_alias=True), indent=2))
+    else:
+        click.echo(path.read_text(encoding="utf-8"), nl=False)
+        click.echo(f"the file is {path}", err=True)
+    return 0
+
+
+def copy(kind: str, name: str, to: Path) -> int:
+    """Copy a target's file, or a recipe's whole folder, to where it can be changed. Never writes over anything."""
+    path = yaml_file.find(kind, name)
+    is_folder = path.name == "recipe.yaml"
+    if is_folder:
+        goal = to / path.parent.name if to.is_dir() else to
+    elif to.is_dir():
+        goal = to / path.name
+    else:
+        goal = to if to.suffix in (".yaml", ".yml") else to.with_name(f"{to.name}.yaml")
+    if goal.exists():
+        raise UsageError(f"{goal} exists already", "give another path")
+    goal.parent.mkdir(parents=True, exist_ok=True)
+    if is_folder:
+        shutil.copytree(path.parent, goal, ignore=shutil.ignore_patterns("__pycache__"))
+    else:
+        shutil.copyfile(path, goal)
+    shown = goal if goal.is_absolute() or len(goal.parts) > 1 else Path(".", goal)
+    option = f"--{kind[:-1]} {'./' if not goal.is_absolute() and len(goal.parts) == 1 else ''}{shown}"
+    click.echo(f"{goal}\nuse it with `{option}`")
+    return 0
+
+
+def check(kind: str, names: tuple[str, ...]) -> int:
+    """Load each (all shipped ones when none is named), and report the problems of all."""
+    worst = 0
+    for name in names or tuple(yaml_file.names(kind)):
+        try:
+            _LOAD[kind](name)
+            if kind == "recipes":
+                _check_parts(recipe.load(name))
+        except EdgeDistillError as error:
+            click.echo(f"error: {error.problem}" + (f"\n\nhint: {error.hint}" if error.hint else ""), err=True)
+            worst = max(worst, error.exit_code)
+        else:
+            click.echo(f"{name}: no problems")
+    return worst
+
+
+def _check_parts(loaded: recipe.Recipe) -> None:
+    """Tasks and local models that the recipe names. Hub models are left for the build: a check fetches nothing."""
+    from edgedistill import models, task
+
+    for folder in loaded.tasks:
+        task.load(loaded.folder / folder)
+    for role, config in (("teacher", loaded.teacher), ("student", loaded.student)):
+        if config.revision is None:
+            models.resolve(config, loaded.folder, role)

@@ -1,0 +1,63 @@
+"""What every engine offers: batches in, batches out. The files in engines/ are its alternatives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+from edgedistill import components
+from edgedistill.models import Model
+
+Messages = Sequence[dict[str, str]]
+"""A conversation: `{"role": "user", "content": …}`, oldest first. The engine adds the generation prompt."""
+
+
+class Engine(Protocol):
+    """A loaded model. Close it (or leave its `with` block) before the next one is opened: memory is the limit."""
+
+    def render(self, messages: Messages) -> str:
+        """The prompt text after the model's chat template, generation prompt included."""
+
+    def token_ids(self, messages: Messages) -> list[int]:
+        """The ids that the model sees for `render(messages)`."""
+
+    def generate(
+        self,
+        conversations: Sequence[Messages],
+        *,
+        max_tokens: int,
+        temperature: float = 0.0,
+        seed: int = 0,
+        stop: str = "",
+        on_done: Callable[[int], None] = lambda n: None,
+    ) -> list[str]:
+        """One answer per conversation, without special tokens; `on_done(n)` after every n finished answers.
+
+        An answer also ends with the first `stop` text in it, where one is given.
+        Greedy at temperature 0. The same arguments give the same answers on the same machine and thread count. What
+        the conversations of one call have in common at their start is encoded once.
+        """
+
+    def first_token_log_probs(self, conversations: Sequence[Messages]) -> Any:
+        """(conversations, vocabulary) float32 natural-log probabilities of the first answer token."""
+
+    def close(self) -> None:
+        """Free the memory."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+def open_engine(model: Model) -> Engine:
+    """The model in the engine that its recipe names."""
+    engine: Engine = components.load("engines", model.engine).open_engine(model)
+    return engine
+
+
+def user(text: str) -> Messages:
+    """A conversation of one user message."""
+    return [{"role": "user", "content": text}]

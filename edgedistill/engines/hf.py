@@ -1,0 +1,82 @@
+"""Engine `hf`: any Hugging Face causal language model, in torch. float32 on the CPU, bfloat16 on a GPU."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from edgedistill.engine import Messages
+from edgedistill.models import Model
+
+if TYPE_CHECKING:
+    from edgedistill.ml.decode import Decoder
+
+VERSION = 1
+
+
+def open_engine(model: Model) -> HfEngine:
+    """Load a checked model folder. Nothing in it is run: no remote code, no pickle."""
+    from edgedistill.ml.decode import Decoder
+
+    return HfEngine(Decoder(model.path))
+
+
+class HfEngine:
+    """See `edgedistill.engine.Engine`."""
+
+    def __init__(self, decoder: Decoder) -> None:
+        self._decoder: Decoder | None = decoder
+
+    @property
+    def decoder(self) -> Decoder:
+        assert self._decoder is not None, "the engine is closed"
+        return self._decoder
+
+    def render(self, messages: Messages) -> str:
+        text = self.decoder.tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
+        assert isinstance(text, str)
+        return text
+
+    def token_ids(self, messages: Messages) -> list[int]:
+        return self._ids([messages])[0]
+
+    def generate(
+        self,
+        conversations: Sequence[Messages],
+        *,
+        max_tokens: int,
+        temperature: float = 0.0,
+        seed: int = 0,
+        stop: str = "",
+        on_done: Callable[[int], None] = lambda n: None,
+    ) -> list[str]:
+        return self.decoder.generate(self._ids(conversations), max_tokens, temperature, seed, stop, on_done)
+
+    def first_token_log_probs(self, conversations: Sequence[Messages]) -> Any:
+        return self.decoder.first_token_logits(self._ids(conversations)).log_softmax(dim=1).numpy()
+
+    def close(self) -> None:
+        if self._decoder is not None:
+            from edgedistill.ml.memory import give_back
+
+            self._decoder = None
+            gc.collect()
+            give_back()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _ids(self, conversations: Sequence[Messages]) -> list[list[int]]:
+        if not conversations:
+            return []
+        # The template has written the special tokens already; the tokenizer must not add a second begin token.
+        texts = [self.render(messages) for messages in conversations]
+        ids: list[list[int]] = self.decoder.tokenizer(texts, add_special_tokens=False)["input_ids"]
+        return ids

@@ -1,0 +1,1 @@
+"""How the student is trained. One file per method; each offers `Config` and `train(...)`."""

@@ -1,0 +1,1 @@
+"""Shared tensor code: the one folder that may import torch at module top."""

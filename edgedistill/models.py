@@ -1,0 +1,247 @@
+"""A causal language model on disk in Hugging Face layout: found, checked, measured. Reads headers, never weights.
+
+Security: safetensors only, nothing that runs code on load (`auto_map`, pickle), headers read with limits.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import operator
+import re
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgedistill.errors import UsageError
+from edgedistill.files import read_json, sha256_of
+from edgedistill.sections import ModelConfig
+
+ALLOWED = (
+    "config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "tokenizer.model",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.jinja",
+    "vocab.json",
+    "merges.txt",
+    "model.safetensors.index.json",
+)
+"""What a copy of a model for another program may hold, beside *.safetensors."""
+
+_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+_HEADER_LIMIT = 100_000_000
+"""Bytes of a safetensors header; the format's own limit."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What the fit arithmetic needs to know of a model."""
+
+    architecture: str
+    layers: int
+    hidden: int
+    kv_heads: int
+    head_size: int
+    vocab: int
+    tied: bool
+    tensors: dict[str, tuple[int, ...]]
+    """Name -> dimensions."""
+
+    @property
+    def parameters(self) -> int:
+        return sum(math.prod(dimensions) for dimensions in self.tensors.values())
+
+
+@dataclass(frozen=True)
+class Model:
+    """A checked model folder, or one that a stage is going to leave there (`build` in dry mode)."""
+
+    path: Path
+    key: str
+    """Of the weights and tokenizer: a hash of the files, or the key of the stage that made them."""
+    engine: str = "hf"
+    """Which file in engines/ runs it."""
+    name: str = ""
+    """What the recipe calls it: folder or hub id with revision."""
+    licence: str = "unknown"
+    """As the model card states it."""
+
+    def identity(self) -> dict[str, str]:
+        return {"model": self.key, "engine": self.engine}
+
+    def shape(self) -> Shape:
+        return shape_of(self.path)
+
+    def files(self) -> list[Path]:
+        """The allow-listed files, sorted."""
+        return sorted(p for p in self.path.iterdir() if p.name in ALLOWED or p.suffix == ".safetensors")
+
+
+def resolve(config: ModelConfig, folder: Path, role: str) -> Model:
+    """The model that a recipe names, checked; a hub id is fetched at its pinned revision.
+
+    Raises  UsageError for a folder that is missing, unsafe or not complete.
+    """
+    local = (folder / config.model).expanduser()
+    if local.is_dir():
+        path, name = local.resolve(), config.model
+    elif re.fullmatch(r"[\w.-]+/[\w.-]+", config.model) and not config.model.startswith("."):
+        path, name = _fetch(config, role), f"{config.model}@{config.revision}"
+    else:
+        raise UsageError(f"{role}.model: folder {local} does not exist", "give a folder or a hub id like `org/name`")
+    check(path, role)
+    model = Model(path, "", config.engine, name, _licence(path))
+    digest = hashlib.sha256()
+    for file in model.files():
+        digest.update(f"{file.name} {sha256_of(file)}\n".encode())
+    return Model(path, digest.hexdigest(), config.engine, name, model.licence)
+
+
+def _fetch(config: ModelConfig, role: str) -> Path:
+    if not config.revision or not re.fullmatch(r"[0-9a-f]{40}", config.revision):
+        raise UsageError(
+            f"{role}.revision: {config.revision!r} does not pin hub model {config.model}",
+            "give the full 40-digit commit, so that the same recipe always means the same weights",
+        )
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    patterns = [*ALLOWED, "*.safetensors", "README.md", "LICENSE*"]
+    try:
+        return Path(snapshot_download(config.model, revision=config.revision, allow_patterns=patterns))
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+        raise UsageError(
+            f"{role}.model: cannot fetch {config.model}: {error}",
+            "check the id and the network, or give a local folder",
+        ) from error
+
+
+def check(path: Path, role: str) -> None:
+    """Refuse a folder that could run code, or that a later stage would stumble over; every reason at once."""
+    problems = []
+    weights = sorted(path.glob("*.safetensors"))
+    pickles = sorted(found.name for pattern in _PICKLES for found in path.glob(pattern))
+    if not weights:
+        problems.append(
+            f"weights are pickle files ({', '.join(pickles)}), which can run code when loaded; save them as safetensors"
+            if pickles
+            else "no *.safetensors file"
+        )
+    config = _json_or(path / "config.json", problems)
+    tokenizer = _json_or(path / "tokenizer_config.json", problems)
+    for name, content in (("config.json", config), ("tokenizer_config.json", tokenizer)):
+        if "auto_map" in content:
+            problems.append(f"{name} has `auto_map`, code of its own; this tool never runs a model's code")
+    if not (path / "tokenizer.json").is_file() and not (path / "tokenizer.model").is_file():
+        problems.append("no tokenizer.json or tokenizer.model")
+    if not (path / "chat_template.jinja").is_file() and not tokenizer.get("chat_template"):
+        problems.append("no chat template (chat_template.jinja, or `chat_template` in tokenizer_config.json)")
+    if config and "architectures" not in config:
+        problems.append("config.json names no architecture")
+    if not problems:
+        problems += _vocabulary_problems(path)
+    if problems:
+        lines = "\n".join(f"  {line}" for line in problems)
+        raise UsageError(f"{role} model {path} cannot be used\n{lines}", "mend the folder, or choose another model")
+
+
+def _json_or(path: Path, problems: list[str]) -> dict[str, Any]:
+    try:
+        content = read_json(path)
+    except FileNotFoundError:
+        problems.append(f"no {path.name}")
+        return {}
+    except ValueError as error:
+        problems.append(f"{path.name} is not JSON: {error}")
+        return {}
+    if not isinstance(content, dict):
+        problems.append(f"{path.name} holds {type(content).__name__}, expected an object")
+        return {}
+    return content
+
+
+def _vocabulary_problems(path: Path) -> list[str]:
+    """Token ids that have no row in the embedding would crash in training, or read memory beyond it in a runtime."""
+    try:
+        shape = shape_of(path)
+        highest = _highest_token_id(path)
+    except (ValueError, OSError) as error:
+        return [f"cannot be read: {error}"]
+    rows = next((d[0] for name, d in shape.tensors.items() if name.endswith(("embed_tokens.weight", "wte.weight"))), 0)
+    found = []
+    if rows and rows != shape.vocab:
+        found.append(f"vocabulary mismatch: config.json says {shape.vocab}, the embedding has {rows} rows")
+    if highest >= shape.vocab:
+        found.append(f"vocabulary mismatch: the tokenizer's highest id is {highest}, the model has {shape.vocab} rows")
+    return found
+
+
+def _highest_token_id(path: Path) -> int:
+    if not (path / "tokenizer.json").is_file():
+        return -1
+    content = read_json(path / "tokenizer.json")
+    try:
+        vocab = content.get("model", {}).get("vocab", {})
+        ids = list(vocab.values()) if isinstance(vocab, dict) else [len(vocab) - 1]
+        ids += [token["id"] for token in content.get("added_tokens", [])]
+        return max(map(operator.index, ids), default=-1)
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ValueError(f"tokenizer.json has an unknown layout ({type(error).__name__}: {error})") from None
+
+
+def shape_of(path: Path) -> Shape:
+    """Dimensions from config.json and the safetensors headers."""
+    config = read_json(path / "config.json")
+    text = config.get("text_config", config)
+
+    def number(*names: str, default: int) -> int:
+        found = next((text[name] for name in names if text.get(name) is not None), default)
+        if not isinstance(found, int) or found < 1:
+            raise ValueError(f"config.json: {names[0]} is {found!r}, expected a positive number")
+        return found
+
+    heads = number("num_attention_heads", "n_head", default=1)
+    hidden = number("hidden_size", "n_embd", default=0)
+    tensors: dict[str, tuple[int, ...]] = {}
+    for file in sorted(path.glob("*.safetensors")):
+        tensors |= _header(file)
+    return Shape(
+        architecture=config["architectures"][0],
+        layers=number("num_hidden_layers", "n_layer", default=0),
+        hidden=hidden,
+        kv_heads=number("num_key_value_heads", default=heads),
+        head_size=number("head_dim", default=hidden // heads),
+        vocab=number("vocab_size", default=0),
+        tied=not any(name.endswith("lm_head.weight") for name in tensors),
+        tensors=tensors,
+    )
+
+
+def _header(path: Path) -> dict[str, tuple[int, ...]]:
+    """Tensor names and dimensions. Layout: u64 length, then JSON (safetensors format, version 0.4)."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        raw = file.read(8)
+        length = struct.unpack("<Q", raw)[0] if len(raw) == 8 else -1
+        if not 0 < length <= min(_HEADER_LIMIT, size - 8):
+            raise ValueError(f"{path.name} is not a safetensors file (header length {length}, file {size} bytes)")
+        header = json.loads(file.read(length))
+    try:
+        shapes = {name: entry["shape"] for name, entry in header.items() if name != "__metadata__"}
+        return {name: tuple(map(operator.index, shape)) for name, shape in shapes.items()}
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ValueError(f"{path.name} has a header of unknown layout ({type(error).__name__}: {error})") from None
+
+
+def _licence(path: Path) -> str:
+    card = path / "README.md"
+    if not card.is_file():
+        return "unknown"
+    found = re.search(r"^license:\s*(\S+)\s*$", card.read_text(encoding="utf-8", errors="replace"), re.MULTILINE)
+    return found.group(1) if found else "unknown"

@@ -1,0 +1,82 @@
+"""A recipe: task, teacher, student and one section per stage. One YAML file = one published student."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+
+from edgedistill import yaml_file
+from edgedistill.sections import (
+    ANY_DISTILL,
+    ANY_PACKAGE,
+    ANY_PREFER,
+    AlignConfig,
+    ElicitConfig,
+    ModelConfig,
+    Section,
+    TailorConfig,
+    ValidateConfig,
+)
+
+
+class Budgets(Section):
+    """Limits that a target or recipe sets. A recipe's limit replaces the target's."""
+
+    first_token_ms: Annotated[float, Field(gt=0)] | None = None
+    """Longest wait for the first token, median, in milliseconds."""
+    decode_tok_s: Annotated[float, Field(gt=0)] | None = None
+    """Slowest decode speed, median, in tokens per second."""
+    memory_mib: Annotated[float, Field(gt=0)] | None = None
+    """Largest peak memory of the runtime with the model, in MiB."""
+    package_mib: Annotated[float, Field(gt=0)] | None = None
+    """Largest model file, in MiB."""
+    accuracy_drop: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Largest loss of test accuracy against the float student, 0-1."""
+
+    def replaced_by(self, other: Budgets) -> Budgets:
+        """These limits, with every limit that `other` sets in its place."""
+        return self.model_copy(update=other.model_dump(exclude_none=True))
+
+
+class Recipe(Section):
+    """What makes one student. Paths are relative to the recipe's file."""
+
+    name: str = ""
+    """Taken from the file or folder name."""
+    folder: Path = Path()
+    """Where the recipe's file lies."""
+    title: str
+    """One line: what the student is for."""
+    tasks: Annotated[tuple[str, ...], Field(min_length=1)]
+    """Task folders: task.yaml, seeds.jsonl, validation.jsonl, test.jsonl."""
+    teacher: ModelConfig
+    student: ModelConfig
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    """Everything random starts here."""
+    elicit: ElicitConfig = ElicitConfig()
+    prefer: ANY_PREFER | None = None
+    align: AlignConfig | None = None
+    """Leave out for the untailored baseline: the original teacher writes the data."""
+    tailor: TailorConfig = TailorConfig()
+    distill: ANY_DISTILL
+    package: ANY_PACKAGE
+    # `validate` is a name of pydantic's own, so the field has another and the file's key is an alias.
+    validation: Annotated[ValidateConfig, Field(alias="validate")] = ValidateConfig()
+    budgets: Budgets = Budgets()
+    """Replace the target's budgets, limit by limit."""
+
+    @model_validator(mode="after")
+    def _align_has_preferences(self) -> Self:
+        if self.align and not self.prefer:
+            raise ValueError("align: needs a `prefer` section, whose pairs it learns from")
+        return self
+
+
+def load(name: str, overrides: tuple[str, ...] = ()) -> Recipe:
+    """A recipe by shipped name, or by path of its YAML file or folder, with `a.b=value` overrides applied."""
+    path = yaml_file.find("recipes", name)
+    raw = yaml_file.read(path, overrides)
+    own_name = path.parent.name if path.name == "recipe.yaml" else path.stem
+    return yaml_file.parse(Recipe, {**raw, "name": own_name, "folder": path.parent}, f"recipe `{own_name}`", path)

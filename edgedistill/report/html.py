@@ -1,0 +1,24 @@
+"""report.html: one file, no scripts, nothing from outside, light and dark."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edgedistill.report import words
+from edgedistill.report.picture import accuracy_against_size
+from edgedistill.report.schema import Report
+
+
+def page(report: Report, lineage: dict[str, str]) -> str:
+    """The whole page; everything that comes from a recipe or a model is escaped."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    given = {"report": report, "lineage": lineage, "picture": accuracy_against_size(report), "words": words}
+    return environment.get_template("page.html.j2").render(given)

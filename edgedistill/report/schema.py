@@ -1,0 +1,189 @@
+"""The report, `schema: edgedistill.report/1`: what `build --json` prints and report.json holds.
+
+Ratios are 0-1. A value that was not taken is null, never 0. `validate` leaves `student`, `candidates` and `budgets` in
+measurements.json in these shapes.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from edgedistill.sections import Section
+
+SCHEMA = "edgedistill.report/1"
+
+Evidence = Literal["measured", "emulated", "predicted"]
+Verdict = Literal["met", "missed", "unproven"]
+
+
+class StageLine(Section):
+    """What became of one stage."""
+
+    name: str
+    key: str
+    status: Literal["cached", "ran"]
+    seconds: float
+    rows: int | None = None
+    summary: str = ""
+
+
+class Arm(Section):
+    """One way of making the student, e.g. without alignment."""
+
+    name: str
+    accuracy: float
+    ci_low: float | None = None
+    ci_high: float | None = None
+    n: int | None = None
+
+
+class StudentLine(Section):
+    """The student before and after, on the task's test items, as float."""
+
+    base_accuracy: float
+    base_ci_low: float | None = None
+    base_ci_high: float | None = None
+    tuned_accuracy: float
+    tuned_ci_low: float | None = None
+    tuned_ci_high: float | None = None
+    n: int
+    details: dict[str, float] = {}
+    """The grader's further figures of the tuned student, e.g. intent accuracy."""
+    base_details: dict[str, float] = {}
+    arms: tuple[Arm, ...] = ()
+
+
+class Parity(Section):
+    """How a runtime reproduces the golden cases: of `cases`, how many agree in each respect."""
+
+    cases: int
+    prompt_text: int
+    token_ids: int
+    first_token_kl_max: float | None
+    """Nats, over all cases."""
+    greedy_text: int
+    passed: bool
+
+
+class Accuracy(Section):
+    """On the task's test items, with 95% intervals, paired with the float student on the same items."""
+
+    value: float
+    ci_low: float
+    ci_high: float
+    n: int
+    drop: float
+    drop_ci_low: float | None = None
+    drop_ci_high: float
+    mcnemar_p: float | None = None
+    details: dict[str, float] = {}
+
+
+class FirstToken(Section):
+    """Milliseconds. A prediction has `low` and `high` in place of percentiles beside the median."""
+
+    p50: float
+    p90: float | None = None
+    p99: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+class DecodeSpeed(Section):
+    """Tokens per second; p10 is the slow end."""
+
+    p50: float
+    p10: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+class Latency(Section):
+    """Where, how many and under which conditions is in `conditions`."""
+
+    first_token_ms: FirstToken
+    decode_tok_s: DecodeSpeed
+    prefill_tok_s: float | None = None
+    evidence: Evidence
+    conditions: dict[str, str | int | float | None] = {}
+
+
+class Memory(Section):
+    """Peak of the runtime with the model, MiB."""
+
+    peak: float
+    low: float | None = None
+    high: float | None = None
+    evidence: Evidence
+
+
+class CandidateLine(Section):
+    """One exported file, with everything that was found out about it."""
+
+    format: str
+    quant: str
+    file: str
+    bytes: int
+    sha256: str
+    tensor_types: dict[str, int]
+    bits_per_weight: float
+    parity: Parity | None = None
+    accuracy: Accuracy | None = None
+    kl_mean: float | None = None
+    kl_p99: float | None = None
+    same_top1: float | None = None
+    latency: Latency | None = None
+    memory_mib: Memory | None = None
+    chosen: bool = False
+    rejected_because: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return f"{self.format} {self.quant}"
+
+
+class BudgetLine(Section):
+    """A limit and what became of it, for the chosen candidate."""
+
+    name: str
+    limit: float
+    value: float | None = None
+    unit: str
+    verdict: Verdict
+    evidence: str
+    """`measured`, `emulated` or `predicted`, and how: `measured, p50 of 20, local`."""
+
+
+class BundleLine(Section):
+    """What ships."""
+
+    path: str
+    bytes: int
+    manifest_sha256: str
+
+
+class Report(Section):
+    """One build."""
+
+    schema_: Annotated[str, Field(alias="schema")] = SCHEMA
+    recipe: str
+    target: str
+    build_id: str
+    started: str
+    """UTC, ISO 8601."""
+    seconds: float
+    exit_code: int
+    stages: tuple[StageLine, ...]
+    student: StudentLine | None = None
+    candidates: tuple[CandidateLine, ...] = ()
+    budgets: tuple[BudgetLine, ...] = ()
+    bundle: BundleLine | None = None
+
+    @property
+    def chosen(self) -> CandidateLine | None:
+        return next((candidate for candidate in self.candidates if candidate.chosen), None)
+
+    def count(self, verdict: Verdict) -> int:
+        return sum(budget.verdict == verdict for budget in self.budgets)

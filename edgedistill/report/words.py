@@ -1,0 +1,140 @@
+"""How numbers and names of a report read: the same in terminal, Markdown and HTML."""
+
+from __future__ import annotations
+
+from edgedistill.report.schema import BudgetLine, CandidateLine, Latency, Memory, Report
+
+BUDGETS = {
+    "first_token_ms": "first token",
+    "decode_tok_s": "decode",
+    "memory_mib": "memory",
+    "package_mib": "file",
+    "accuracy_drop": "accuracy",
+}
+"""Budget -> the word on the screen."""
+
+AT_LEAST = ("decode_tok_s",)
+"""Budgets that are a lowest value; all others are a highest one."""
+
+
+def duration(seconds: float) -> str:
+    """Two units at most: `0.4s`, `12s`, `3m 05s`, `1h 12m`."""
+    if seconds < 9.95:
+        return f"{seconds:.1f}s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m {whole % 60:02d}s"
+    minutes = round(seconds / 60)
+    return f"{minutes // 60}h {minutes % 60:02d}m"
+
+
+def when(report: Report) -> str:
+    """`2026-11-21 10:15 UTC`"""
+    return f"{report.started[:10]} {report.started[11:16]} UTC"
+
+
+def size(count: int) -> str:
+    """Bytes as MiB, the unit of the budgets."""
+    mib = count / 2**20
+    return f"{mib:,.0f} MiB" if mib >= 100 else f"{mib:.2f} MiB"
+
+
+def number(value: float) -> str:
+    """No digits that say nothing: 1,212, 35.4, 6.9, 0.011."""
+    if value == round(value) or abs(value) >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if abs(value) >= 1 else f"{value:.3g}"
+
+
+def budget_name(budget: BudgetLine) -> str:
+    return BUDGETS.get(budget.name, budget.name.replace("_", " "))
+
+
+def limit(budget: BudgetLine) -> str:
+    """`<= 1500 ms`, `>= 8 tok/s`, `drop <= 0.02`"""
+    sign = ">=" if budget.name in AT_LEAST else "<="
+    return f"drop {sign} {number(budget.limit)}" if budget.name == "accuracy_drop" else _with_unit(sign, budget)
+
+
+def _with_unit(sign: str, budget: BudgetLine) -> str:
+    return f"{sign} {number(budget.limit)} {budget.unit}".rstrip()
+
+
+def got(budget: BudgetLine, chosen: CandidateLine | None) -> str:
+    """The value with its unit; a prediction and an accuracy with their interval."""
+    if budget.value is None:
+        return "-"
+    if budget.name == "accuracy_drop" and chosen and chosen.accuracy:
+        return f"{budget.value:.3f} (at most {chosen.accuracy.drop_ci_high:.3f})"
+    low, high = _interval(budget, chosen)
+    between = f" ({number(low)} to {number(high)})" if low is not None and high is not None else ""
+    return f"{number(budget.value)} {budget.unit}{between}".strip()
+
+
+def _interval(budget: BudgetLine, chosen: CandidateLine | None) -> tuple[float | None, float | None]:
+    if chosen is None or budget.name not in ("first_token_ms", "decode_tok_s", "memory_mib"):
+        return None, None
+    if budget.name == "memory_mib":
+        return (chosen.memory_mib.low, chosen.memory_mib.high) if chosen.memory_mib else (None, None)
+    if chosen.latency is None:
+        return None, None
+    spread = chosen.latency.first_token_ms if budget.name == "first_token_ms" else chosen.latency.decode_tok_s
+    return spread.low, spread.high
+
+
+def headline(report: Report) -> str:
+    """`gsm8k-small on rpi5: MISSED (1 of 3)`"""
+    where = f"{report.recipe} on {report.target}"
+    if report.candidates and report.chosen is None:
+        return f"{where}: NOTHING TO SHIP (0 of {len(report.candidates)} candidates)"
+    missed, unproven, total = report.count("missed"), report.count("unproven"), len(report.budgets)
+    if missed:
+        return f"{where}: MISSED ({missed} of {total})"
+    if unproven and report.exit_code:
+        return f"{where}: UNPROVEN ({unproven} of {total}), and measured evidence is required"
+    if unproven:
+        return f"{where}: NOTHING MISSED, {unproven} of {total} UNPROVEN"
+    return f"{where}: MET ({total} of {total})" if total else f"{where}: no budgets set"
+
+
+def accuracy(candidate: CandidateLine) -> str:
+    """`0.870 (0.840 to 0.895)`"""
+    found = candidate.accuracy
+    return f"{found.value:.3f} ({found.ci_low:.3f} to {found.ci_high:.3f})" if found else "-"
+
+
+def parity(candidate: CandidateLine) -> str:
+    if candidate.parity is None:
+        return "-"
+    return "passed" if candidate.parity.passed else "FAILED"
+
+
+def first_token(latency: Latency | None) -> str:
+    return f"{_about(latency.evidence)}{number(latency.first_token_ms.p50)} ms" if latency else "-"
+
+
+def decode(latency: Latency | None) -> str:
+    return f"{_about(latency.evidence)}{number(latency.decode_tok_s.p50)} tok/s" if latency else "-"
+
+
+def memory(found: Memory | None) -> str:
+    return f"{_about(found.evidence)}{number(found.peak)} MiB" if found else "-"
+
+
+def _about(evidence: str) -> str:
+    """A prediction never looks like a measurement."""
+    return "" if evidence == "measured" else "~"
+
+
+def outcome(candidate: CandidateLine) -> str:
+    if candidate.chosen:
+        return "chosen"
+    return "; ".join(candidate.rejected_because) or "not chosen"
+
+
+def types(candidate: CandidateLine) -> str:
+    """`Q4_K 12, Q6_K 3, F32 9`: most frequent first."""
+    ordered = sorted(candidate.tensor_types.items(), key=lambda entry: (-entry[1], entry[0]))
+    return ", ".join(f"{name} {count}" for name, count in ordered)

@@ -1,0 +1,49 @@
+"""How long stages survive a kill: their work is cut into numbered shards, each written whole when it is done.
+
+A rerun reads the finished shards and makes the others. Random numbers of a shard start from the seed and the shard's
+number alone, so a resumed run leaves the same bytes as an undisturbed one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import cache
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from edgedistill.engine import Engine, open_engine
+from edgedistill.files import read_rows, write_rows
+from edgedistill.models import Model
+
+Row = dict[str, Any]
+
+
+def shard(folder: Path, number: int, make: Callable[[], Iterable[Row]]) -> list[Row]:
+    """The rows of one shard: read back if an earlier run finished it, else made and written."""
+    path = shard_path(folder, number)
+    if not path.is_file():
+        write_rows(path, make())
+    return list(read_rows(path))
+
+
+def shard_path(folder: Path, number: int) -> Path:
+    return folder / f"{number:04}.jsonl"
+
+
+def seed_of(seed: int, *names: str | int) -> int:
+    """A seed of its own, 0 to 2^31 - 1, for each combination of names."""
+    return Random(" ".join(map(str, (seed, *names)))).getrandbits(31)
+
+
+@contextmanager
+def on_demand(model: Model) -> Iterator[Callable[[], Engine]]:
+    """Yields a function that opens the model when it is first called: a resumed stage may not need it any more."""
+    with ExitStack() as stack:
+
+        @cache
+        def opened() -> Engine:
+            return stack.enter_context(open_engine(model))
+
+        yield opened

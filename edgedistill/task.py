@@ -1,0 +1,149 @@
+"""A task on disk: seeds, validation items, test items, and how an answer is graded.
+
+    task.yaml          kind, title, description, licence, optional grammar
+    seeds.jsonl        >= 3 solved examples      id, question, answer, rationale
+    validation.jsonl   labelled, for the exam    id, question, answer
+    test.jsonl         labelled, for `validate`  id, question, answer
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Protocol
+
+from pydantic import Field
+
+from edgedistill import components, yaml_file
+from edgedistill.errors import UsageError
+from edgedistill.files import read_rows, sha256_of
+from edgedistill.sections import Section
+
+PARTS = ("seeds", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Item:
+    """One labelled question. Only seeds carry a rationale."""
+
+    id: str
+    question: str
+    answer: str
+    rationale: str = ""
+
+
+class TaskInfo(Section):
+    """task.yaml."""
+
+    kind: str
+    """Which file in tasks/ says what a right answer is."""
+    title: Annotated[str, Field(min_length=1)]
+    """The task's name in prompts."""
+    description: Annotated[str, Field(min_length=1)]
+    """One or two sentences at the head of every prompt."""
+    licence: str
+    """Of the task's items."""
+    grammar: str | None = None
+    """GBNF file for the whole answer, beside task.yaml."""
+
+
+class Grader(Protocol):
+    """What a file in tasks/ offers. `given` is the content of `<ans>…</ans>`, None where the answer has none."""
+
+    VERSION: int
+
+    def is_right(self, given: str | None, expected: str) -> bool:
+        """Whether the answer counts as right."""
+
+    def details(self, given: list[str | None], expected: list[str]) -> dict[str, float]:
+        """Further figures over all items, 0-1, e.g. intent accuracy; empty when the kind has none."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task folder that has been checked."""
+
+    name: str
+    path: Path
+    info: TaskInfo
+
+    @cached_property
+    def seeds(self) -> tuple[Item, ...]:
+        return self._items("seeds")
+
+    @cached_property
+    def validation(self) -> tuple[Item, ...]:
+        return self._items("validation")
+
+    @cached_property
+    def test(self) -> tuple[Item, ...]:
+        """Labelled, never used before `validate`. Other stages may only ask whether a question is among them."""
+        return self._items("test")
+
+    @property
+    def grader(self) -> Grader:
+        module: Any = components.load("tasks", self.info.kind)
+        grader: Grader = module
+        return grader
+
+    @property
+    def grammar(self) -> Path | None:
+        return self.path / self.info.grammar if self.info.grammar else None
+
+    def identity(self) -> dict[str, Any]:
+        """Hashes of all files and the grader's version."""
+        files = sorted(path for path in self.path.iterdir() if path.suffix in (".yaml", ".jsonl", ".gbnf"))
+        return {
+            "task": self.name,
+            "files": {path.name: sha256_of(path) for path in files},
+            "grader": f"{self.info.kind}@{self.grader.VERSION}",
+        }
+
+    def _items(self, part: str) -> tuple[Item, ...]:
+        return tuple(Item(**row) for row in read_rows(self.path / f"{part}.jsonl"))
+
+
+def load(folder: Path) -> Task:
+    """Open a task folder; every problem in its files is reported at once."""
+    path = folder / "task.yaml"
+    if not path.is_file():
+        raise UsageError(f"task folder {folder} has no task.yaml", "a task is task.yaml plus three .jsonl files")
+    info = yaml_file.parse(TaskInfo, yaml_file.read(path), f"task `{folder.name}`", path)
+    components.load("tasks", info.kind)
+    task = Task(folder.name, folder, info)
+    problems = [line for part in PARTS for line in _problems(folder / f"{part}.jsonl")]
+    if task.grammar and not task.grammar.is_file():
+        problems.append(f"{info.grammar}: missing, named by task.yaml")
+    if not problems and len(task.seeds) < 3:
+        problems.append(f"seeds.jsonl: {len(task.seeds)} seeds, at least 3 are needed")
+    if problems:
+        shown = [*problems[:20], *([f"… and {len(problems) - 20} more"] if len(problems) > 20 else [])]
+        raise UsageError(f"task `{folder.name}` has {len(problems)} problems\n" + "\n".join(f"  {p}" for p in shown))
+    return task
+
+
+def _problems(path: Path) -> list[str]:
+    if not path.is_file():
+        return [f"{path.name}: missing"]
+    allowed, needed, found = {"id", "question", "answer", "rationale"}, {"id", "question", "answer"}, []
+    seen: set[str] = set()
+    try:
+        for number, row in enumerate(read_rows(path), start=1):
+            if not isinstance(row, dict) or not all(isinstance(value, str) for value in row.values()):
+                found.append(f"{path.name} row {number}: expected an object whose values are text")
+            elif row.keys() - allowed or needed - row.keys():
+                found.append(f"{path.name} row {number}: keys {sorted(row)}, expected id, question, answer")
+            elif row["id"] in seen:
+                found.append(f"{path.name} row {number}: id `{row['id']}` is used twice")
+            else:
+                seen.add(row["id"])
+    except ValueError as error:
+        found.append(f"{path.name}: not JSON Lines: {error}")
+    return found if seen or found else [f"{path.name}: empty"]
+
+
+def fold(question: str) -> str:
+    """A question without case and spacing: what duplicates are compared by."""
+    return hashlib.sha256(" ".join(question.lower().split()).encode()).hexdigest()

@@ -1,0 +1,65 @@
+"""How good is a bundle of `quickstart` on real people's words? Prints intent accuracy and exact match with intervals.
+
+    python tests/bench/real_utterances.py dist/quickstart-rpi5 [FILE.jsonl.gz]
+
+The utterances were never trained on and are not part of the project: FILE is `test-public.jsonl.gz` of the home NLU
+data (Liu et al. 2019, arXiv:1903.05566, CC BY 4.0), by default the copy beside the repository. Only the intents that
+the recipe knows are asked; slots count as annotated there.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import sys
+from pathlib import Path
+
+from edgedistill import task
+from edgedistill.engine import user
+from edgedistill.engines.llama import open_gguf
+from edgedistill.prompts import extract_answer, plain_prompt
+from edgedistill.statistics import wilson
+
+REPO = Path(__file__).resolve().parents[2]
+DATA = REPO.parent / "shared/data/home_nlu/test-public.jsonl.gz"
+INTENTS = frozenset(
+    "iot_cleaning iot_coffee iot_hue_lightchange iot_hue_lightdim iot_hue_lightoff iot_hue_lighton iot_hue_lightup "
+    "iot_wemo_off iot_wemo_on audio_volume_mute audio_volume_up audio_volume_down alarm_query alarm_remove alarm_set "
+    "lists_createoradd lists_query lists_remove weather_query datetime_query play_music".split()
+)
+
+
+def main(bundle: Path, data: Path) -> None:
+    home = task.load(REPO / "recipes/quickstart/home")
+    with gzip.open(data, "rt", encoding="utf-8") as lines:
+        rows = [row for row in map(json.loads, lines) if row["intent"] in INTENTS]
+    with open_gguf(bundle / "model.gguf", context=512) as engine:
+        asked = [user(plain_prompt(home.info.description, row["utterance"])) for row in rows]
+        given = [extract_answer(text) for text in engine.generate(asked, max_tokens=96)]
+    expected = [
+        json.dumps({"intent": row["intent"], **{slot["slot"]: slot["value"] for slot in row["slots"]}}) for row in rows
+    ]
+    print(f"{bundle.name} on {data.name}, {len(INTENTS)} intents\n\nfigure            value   95% interval    n")
+    exact = sum(home.grader.is_right(one, right) for one, right in zip(given, expected, strict=True))
+    intents = sum(_intent(one) == row["intent"] for one, row in zip(given, rows, strict=True))
+    for name, hits in (("intent accuracy", intents), ("exact match", exact)):
+        low, high = wilson(hits, len(rows))
+        print(f"{name:16}  {hits / len(rows):.3f}   {low:.3f}-{high:.3f}    {len(rows)}")
+    for name, value in home.grader.details(given, expected).items():
+        print(f"{name:16}  {value:.3f}")
+    for row, one, right in zip(rows, given, expected, strict=True):
+        if "--wrong" in sys.argv and not home.grader.is_right(one, right):
+            print(f"  {row['utterance']}\n    given    {one}\n    expected {right}")
+
+
+def _intent(answer: str | None) -> str | None:
+    try:
+        action = json.loads(answer or "")
+    except ValueError:
+        return None
+    return action.get("intent") if isinstance(action, dict) else None
+
+
+if __name__ == "__main__":
+    paths = [Path(argument) for argument in sys.argv[1:] if not argument.startswith("--")]
+    main(paths[0], paths[1] if len(paths) > 1 else DATA)

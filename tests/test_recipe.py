@@ -1,0 +1,182 @@
+"""A recipe with mistakes is refused with all of them in one message, each with its key and a near match."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+from edgedistill import recipe, yaml_file
+from edgedistill.errors import UsageError
+
+WHOLE = """
+title: a test
+tasks: [home]
+teacher: {model: teacher}
+student: {model: student}
+distill: {method: sft}
+package: {exporter: gguf}
+"""
+
+
+def write(folder: Path, text: str, name: str = "small.yaml") -> str:
+    path = folder / name
+    path.write_text(dedent(text))
+    return str(path)
+
+
+def problems(folder: Path, text: str, *overrides: str) -> list[str]:
+    with pytest.raises(UsageError) as caught:
+        recipe.load(write(folder, text), overrides)
+    head, *lines = caught.value.problem.splitlines()
+    assert head == f"recipe `small` has {len(lines)} problem{'s' if len(lines) > 1 else ''}"
+    assert str(folder / "small.yaml") in caught.value.hint
+    assert caught.value.exit_code == 2
+    return [line.strip() for line in lines]
+
+
+def test_a_whole_recipe_loads_with_name_folder_and_defaults(tmp_path):
+    made = recipe.load(write(tmp_path, WHOLE))
+    assert (made.name, made.folder, made.align) == ("small", tmp_path, None)
+    assert made.elicit.questions == 250
+    assert made.package.quants == ("F16", "Q8_0", "Q4_K_M", "Q4_0")
+
+
+def test_the_example_of_the_style_guide(tmp_path):
+    text = WHOLE.replace("{method: sft}", "{method: sft, lora_rnak: 32}").replace("exporter: gguf", "exporter: guff")
+    assert problems(tmp_path, text) == [
+        "distill.lora_rnak: unknown key, did you mean `lora_rank`?",
+        "package.exporter: no exporter named `guff` (did you mean `gguf`?); there are: gguf",
+    ]
+
+
+def test_every_problem_comes_in_one_message(tmp_path):
+    text = (
+        WHOLE.replace("title: a test\n", "").replace("{method: sft}", "{method: sft, epochs: two, batch: 0}")
+        + "tailr: {rows: 3}\nprefer: {min_gap: 1.5}\nvalidate: {golden_cases: 1.5}\n"
+    )
+    found = "\n".join(problems(tmp_path, text))
+    for start in (
+        "title: missing",
+        "distill.epochs: should be a valid integer",
+        "distill.batch: should be greater than or equal to 1, got 0",
+        "tailr: unknown key, did you mean `tailor`?",
+        "prefer.min_gap: should be less than or equal to 1, got 1.5",
+        "validate.golden_cases: should be a valid integer",
+    ):
+        assert start in found
+
+
+def test_unknown_method_is_named_with_those_there_are(tmp_path):
+    assert problems(tmp_path, WHOLE.replace("method: sft", "method: sfd")) == [
+        "distill.method: no method named `sfd` (did you mean `sft`?); there are: sft"
+    ]
+
+
+def test_a_word_of_yaml_is_not_a_number(tmp_path):
+    """YAML reads `no` as False, which Python takes for 0."""
+    assert problems(tmp_path, WHOLE + "seed: no\nelicit: {questions: yes}\n") == [
+        "seed: false is not a number or text",
+        "elicit.questions: true is not a number or text",
+    ]
+
+
+def test_a_number_in_scientific_notation_without_a_point_is_a_number(tmp_path):
+    """PyYAML reads 1e-5 as text."""
+    text = WHOLE.replace("{method: sft}", "{method: sft, learning_rate: 1e-5}")
+    assert recipe.load(write(tmp_path, text)).distill.learning_rate == 0.00001
+
+
+@pytest.mark.parametrize("value", [".inf", ".nan", "-1"])
+def test_numbers_that_training_cannot_use_are_refused(tmp_path, value):
+    found = problems(tmp_path, WHOLE.replace("{method: sft}", f"{{method: sft, learning_rate: {value}}}"))
+    assert found[0].startswith("distill.learning_rate: should be ")
+
+
+@pytest.mark.parametrize("value", ["-1", "4294967296"])
+def test_a_seed_that_a_generator_cannot_take_is_refused(tmp_path, value):
+    assert problems(tmp_path, WHOLE + f"seed: {value}\n")[0].startswith("seed: should be ")
+
+
+def test_a_section_that_is_not_one(tmp_path):
+    text = WHOLE.replace("{method: sft}", "sft").replace("{model: teacher}", "teacher")
+    assert problems(tmp_path, text) == [
+        "teacher: should be a section of keys and values, got 'teacher'",
+        "distill: should be a section of keys and values, got 'sft'",
+    ]
+
+
+def test_options_that_contradict_each_other(tmp_path):
+    found = problems(tmp_path, WHOLE.replace("{method: sft}", "{method: sft, batch: 5, device_batch: 2}"))
+    assert found == ["distill: batch 5 is not a multiple of device_batch 2"]
+
+
+def test_alignment_needs_preferences(tmp_path):
+    assert problems(tmp_path, WHOLE + "align: {}\n") == ["align: needs a `prefer` section, whose pairs it learns from"]
+
+
+def test_set_changes_one_value_and_is_typed_by_its_field(tmp_path):
+    path = write(tmp_path, WHOLE)
+    made = recipe.load(path, ("tailor.rows=7", "distill.learning_rate=1e-3", "title=other", "package.quants=[Q8_0]"))
+    assert (made.tailor.rows, made.distill.learning_rate, made.title) == (7, 0.001, "other")
+    assert made.package.quants == ("Q8_0",)
+
+
+def test_set_can_leave_a_section_out(tmp_path):
+    path = write(tmp_path, WHOLE + "prefer: {}\nalign: {}\n")
+    assert recipe.load(path).align is not None
+    assert recipe.load(path, ("align=null",)).align is None
+
+
+def test_set_of_an_unknown_key_is_found(tmp_path):
+    assert problems(tmp_path, WHOLE, "tailor.row=3") == ["tailor.row: unknown key, did you mean `rows`?"]
+
+
+@pytest.mark.parametrize("override", ["tailor.rows", "=3", "title.rows=3", "tailor.rows=[", "tailor..rows=3"])
+def test_set_that_cannot_be_read(tmp_path, override):
+    with pytest.raises(UsageError):
+        recipe.load(write(tmp_path, WHOLE), (override,))
+
+
+@pytest.mark.parametrize("text", ["- a\n", "a: [\n", "", "just words\n", "a: !!python/object:os.system {}\n"])
+def test_a_file_that_is_not_a_mapping(tmp_path, text):
+    with pytest.raises(UsageError, match=r"small\.yaml"):
+        recipe.load(write(tmp_path, text))
+
+
+def test_bytes_that_are_not_text(tmp_path):
+    (tmp_path / "small.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UsageError, match="is not YAML"):
+        recipe.load(str(tmp_path / "small.yaml"))
+
+
+def test_unknown_name_lists_those_there_are():
+    with pytest.raises(UsageError, match=r"no recipe named `quickstat` \(did you mean `quickstart`\?\); there are:"):
+        recipe.load("quickstat")
+
+
+def test_a_path_that_does_not_exist(tmp_path):
+    with pytest.raises(UsageError, match="does not exist"):
+        recipe.load(str(tmp_path / "none.yaml"))
+
+
+def test_a_folder_with_a_recipe_is_named_after_the_folder(tmp_path):
+    (tmp_path / "mine").mkdir()
+    write(tmp_path / "mine", WHOLE, "recipe.yaml")
+    made = recipe.load(str(tmp_path / "mine"))
+    assert (made.name, made.folder) == ("mine", tmp_path / "mine")
+
+
+def test_fields_that_cannot_change_results_stay_out_of_the_identity(tmp_path):
+    few = recipe.load(write(tmp_path, WHOLE.replace("{method: sft}", "{method: sft, checkpoint_steps: 5}")))
+    many = recipe.load(write(tmp_path, WHOLE.replace("{method: sft}", "{method: sft, checkpoint_steps: 50}")))
+    other = recipe.load(write(tmp_path, WHOLE.replace("{method: sft}", "{method: sft, epochs: 9}")))
+    assert few.distill != many.distill
+    assert few.distill.identity() == many.distill.identity()
+    assert few.distill.identity() != other.distill.identity()
+    assert few.distill.identity()["component"] == "edgedistill.methods.sft@1"
+
+
+def test_every_choice_is_a_section_of_the_recipe():
+    assert set(yaml_file.CHOICES) <= set(recipe.Recipe.model_fields)

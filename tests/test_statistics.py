@@ -1,0 +1,64 @@
+"""Against published examples; the sources are beside the numbers."""
+
+from __future__ import annotations
+
+import pytest
+
+from edgedistill.statistics import mcnemar_exact, paired_drop, percentile, spread, tango, wilson
+
+
+@pytest.mark.parametrize(
+    ("successes", "n", "low", "high"),
+    [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (1, 29, 0.0061, 0.1718)],
+)
+def test_wilson_gives_the_table_of_newcombe_1998(successes, n, low, high):
+    """Statistics in Medicine 17, 857-872, table I, method 3."""
+    found = wilson(successes, n)
+    assert (found.low, found.high) == (pytest.approx(low, abs=5e-5), pytest.approx(high, abs=5e-5))
+
+
+def test_wilson_of_nothing_is_everything():
+    assert (wilson(0, 0).low, wilson(0, 0).high) == (0.0, 1.0)
+    assert wilson(20, 20).high == 1.0
+
+
+def test_tango_gives_the_example_of_fagerland_2014():
+    """Statistics in Medicine 33, 2850-2875: airway hyper-responsiveness, 7 against 1 of 21 pairs: -0.517 to -0.026."""
+    found = tango(1, 7, 21)
+    assert found.low == pytest.approx(-0.517, abs=5e-4)
+    assert found.high == pytest.approx(-0.026, abs=5e-4)
+
+
+def test_tango_turns_with_the_direction():
+    one, other = tango(1, 7, 21), tango(7, 1, 21)
+    assert (other.low, other.high) == (pytest.approx(-one.high), pytest.approx(-one.low))
+
+
+def test_tango_keeps_its_width_when_nothing_differs():
+    """With no discordant pair the score equation is n d^2 = z^2 (d (1 - d) + ...): d = z^2 / (n + z^2) = 0.01264."""
+    found = tango(0, 0, 300)
+    assert found.high == pytest.approx(3.841459 / 303.841459, abs=1e-6)
+    assert found.low == pytest.approx(-found.high)
+
+
+def test_mcnemar_by_hand():
+    """2 (1 + 8) / 2^8 for 1 against 7; 1 where both are equal; 1 where nothing differs."""
+    assert mcnemar_exact(1, 7) == pytest.approx(18 / 256)
+    assert mcnemar_exact(7, 1) == pytest.approx(18 / 256)
+    assert mcnemar_exact(3, 3) == 1.0
+    assert mcnemar_exact(0, 0) == 1.0
+
+
+def test_a_drop_counts_pairs():
+    before = [True] * 6 + [False] * 4
+    after = [True] * 4 + [False] * 2 + [True] + [False] * 3
+    found = paired_drop(before, after)
+    assert (found.n, found.lost, found.gained, found.drop) == (10, 2, 1, pytest.approx(0.1))
+    assert found.interval.low < 0.1 < found.interval.high
+    assert found.mcnemar_p == 1.0
+
+
+def test_percentiles_lie_between_values():
+    assert percentile([4.0, 1.0, 3.0, 2.0], 0.5) == 2.5
+    assert percentile([1.0, 2.0, 3.0], 1.0) == 3.0
+    assert spread([10.0, 20.0, 30.0, 40.0, 50.0]) == pytest.approx(20 / 30)
