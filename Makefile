@@ -37,7 +37,7 @@ distclean: clean
 	rm -rf $(VENV)
 
 # Stamps: written last, so an interrupted installation is done again.
-$(VENV)/ready: pyproject.toml constraints.txt | $(BIN)/python
+$(VENV)/ready: pyproject.toml constraints.txt $(VENV)/made
 	@echo "installing into $(VENV); llama-cpp-python is compiled where no wheel is at hand, about 8 minutes on 2 cores"
 	$(INSTALL) --editable .
 	touch $@
@@ -46,6 +46,7 @@ $(VENV)/ready-for-tests: $(VENV)/ready
 	$(INSTALL) --editable '.[dev]'
 	touch $@
 
-$(BIN)/python:
+$(VENV)/made:
 	@test -n '$(PYTHON)' || { echo 'error: Python 3.11 or later is needed; name it with `make PYTHON=…`' >&2; exit 2; }
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv --clear $(VENV)
+	touch $@

@@ -53,20 +53,31 @@ def answer(out: Path, name: str, engine: Engine, questions: Questions) -> list[R
 
     Leaves  answers/<name>.jsonl
     """
+    kept = finished(out, name)
+    if kept is not None:
+        return kept
+    folder = out / "shards" / name
+    starts = range(0, len(questions.items), SHARD)
+    done = SHARD * sum(shard_path(folder, start // SHARD).is_file() for start in starts)
+    rows: list[Row] = []
+    with progress(f"answers of {name}", len(questions.items), min(done, len(questions.items))) as advance:
+        for start in starts:
+
+            def make(start: int = start) -> list[Row]:
+                return _asked(engine, questions, slice(start, start + SHARD), advance)
+
+            rows += shard(folder, start // SHARD, make)
+    write_rows(path_of(out, name), rows)
+    return finished(out, name) or []
+
+
+def finished(out: Path, name: str) -> list[Row] | None:
+    """The answers of a model that has given all of them, else None. The shards they were made of are removed, also
+    those that a kill left beside them.
+    """
     path = path_of(out, name)
     if not path.is_file():
-        folder = out / "shards" / name
-        starts = range(0, len(questions.items), SHARD)
-        done = SHARD * sum(shard_path(folder, start // SHARD).is_file() for start in starts)
-        rows: list[Row] = []
-        with progress(f"answers of {name}", len(questions.items), min(done, len(questions.items))) as advance:
-            for start in starts:
-
-                def make(start: int = start) -> list[Row]:
-                    return _asked(engine, questions, slice(start, start + SHARD), advance)
-
-                rows += shard(folder, start // SHARD, make)
-        write_rows(path, rows)
+        return None
     shutil.rmtree(out / "shards" / name, ignore_errors=True)
     return list(read_rows(path))
 

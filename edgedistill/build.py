@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from edgedistill import models, task
+from edgedistill import inputs
 from edgedistill.artifacts import Bundle, Measurements, Student
 from edgedistill.recipe import Recipe
 from edgedistill.stages.align import align
@@ -38,9 +38,7 @@ class Built:
 
 def build(store: Store, recipe: Recipe, target: Target) -> Built:
     """Run every stage that is not cached, in order."""
-    tasks = [task.load(recipe.folder / name) for name in recipe.tasks]
-    teacher = models.resolve(recipe.teacher, recipe.folder, "teacher")
-    student = models.resolve(recipe.student, recipe.folder, "student")
+    tasks, teacher, student = inputs.open_all(recipe)
 
     writer = teacher
     if recipe.prefer and recipe.align:

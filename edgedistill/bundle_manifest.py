@@ -6,7 +6,6 @@ app's build, on the device.
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Final, Literal
@@ -15,6 +14,7 @@ from pydantic import Field, ValidationError
 
 from edgedistill.errors import IntegrityError, UsageError
 from edgedistill.files import read_json, sha256_of, write_json
+from edgedistill.locks import held
 from edgedistill.sections import Section
 
 SCHEMA: Final = "edgedistill.bundle/1"
@@ -147,27 +147,45 @@ def read(folder: Path) -> Manifest:
         raise IntegrityError(f"{path} is not JSON: {error}") from None
 
 
+def place(source: Path, dist: Path) -> Path:
+    """Where a bundle is published: `dist/<recipe>-<target>/`."""
+    return dist / read(source).name
+
+
 def publish(source: Path, dist: Path) -> Path:
-    """Copy a bundle to `dist/<recipe>-<target>/`: written beside, checked, then swapped in.
+    """Copy a bundle to its place in `dist`: written beside, checked, then swapped in. A failure leaves the older one.
 
     Raises  UsageError where a folder of that name is not a bundle of this tool: it is left alone
     """
-    name = read(source).name
-    final = dist / name
-    if final.exists() and not (final / MANIFEST).is_file():
-        raise UsageError(f"{final} exists and is not a bundle", "move it away, or choose another --dist folder")
-    dist.mkdir(parents=True, exist_ok=True)
-    beside, old = (dist / f".{name}.{os.getpid()}.{what}" for what in ("new", "old"))
+    final = place(source, dist)
+    beside, old, lock = (dist / f".{final.name}.{what}" for what in ("new", "old", "lock"))
+    with held(lock, str(final)):
+        if old.exists() and not final.exists():
+            old.rename(final)  # a kill between the two renames
+        for leftover in (beside, old):
+            shutil.rmtree(leftover, ignore_errors=True)
+        if final.exists() and not (final / MANIFEST).is_file():
+            raise UsageError(f"{final} exists and is not a bundle", "move it away, or choose another --dist folder")
+        try:
+            shutil.copytree(source, beside)
+            open_bundle(beside)
+            _swap(beside, final, old)
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
+    return final
+
+
+def _swap(new: Path, final: Path, old: Path) -> None:
+    """Put `new` in the place of `final`, by way of `old`."""
     try:
-        shutil.copytree(source, beside)
-        open_bundle(beside)
         if final.exists():
             final.rename(old)
-        beside.rename(final)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
-    return final
+        new.rename(final)
+    except BaseException:
+        if old.exists() and not final.exists():
+            old.rename(final)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _present(folder: Path) -> dict[str, Path]:

@@ -14,6 +14,8 @@ from edgedistill.errors import EdgeDistillError
 
 STAGES = ("elicit", "prefer", "align", "tailor", "distill", "package", "validate", "bundle")
 INTERRUPTED = 130
+READER_GONE = 141
+"""As shells count a process that writes to `head` after it has ended: 128 + SIGPIPE."""
 
 _OF_THE_USER = {
     errno.EACCES: "check who may read and write there",
@@ -162,10 +164,11 @@ def _shelf(kind: str, what: str, example: str) -> click.Group:
 
     @shelf.command("check", help="Report every problem.", epilog=f"Example:  edgedistill {kind} check {example}")
     @click.argument("names", nargs=-1)
-    def check(names: tuple[str, ...]) -> int:
-        from edgedistill.commands import shelf
+    @_JSON
+    def check_(names: tuple[str, ...], as_json: bool) -> int:
+        from edgedistill.commands import check
 
-        return shelf.check(kind, names)
+        return check.run(kind, names, as_json)
 
     return shelf
 
@@ -191,6 +194,8 @@ def _run(arguments: list[str] | None) -> int:
         return _fail(error.format_message(), hint, 2)
     except (KeyboardInterrupt, click.Abort) as error:  # click turns the first into the second
         return _fail("interrupted", "\n".join(getattr(error.__cause__ or error, "__notes__", ())), INTERRUPTED)
+    except SystemExit:  # click's way out when nobody reads any more (EPIPE); its 1 would mean a missed budget here
+        return READER_GONE
     except OSError as error:
         if error.errno not in _OF_THE_USER:
             raise

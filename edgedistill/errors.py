@@ -1,10 +1,11 @@
-"""What can go wrong, as a tree. Each class carries the exit code that the command ends with.
+"""What can go wrong, as a tree. Each class carries the exit code that the command ends with. None has 1, which means
+that a budget was missed.
 
 EdgeDistillError        something the user can mend; shown without a traceback
 ├── UsageError          2   a recipe, target, option or model folder is not usable as given
 ├── DeviceError         3   the device or the way to it failed
 ├── IntegrityError      4   parity, hashes or signatures do not hold
-└── StageFailed         1   a stage could not finish, e.g. the disk is full or the teacher wrote nothing usable
+└── StageFailed         2   a stage could not finish, e.g. the disk is full or the teacher wrote nothing usable
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from __future__ import annotations
 class EdgeDistillError(Exception):
     """Something the user can mend: `problem` says what and where, `hint` what to do next."""
 
-    exit_code = 1
+    exit_code = 2
 
     def __init__(self, problem: str, hint: str = "") -> None:
         super().__init__(problem)
@@ -23,8 +24,6 @@ class EdgeDistillError(Exception):
 
 class UsageError(EdgeDistillError):
     """A recipe, target, option or model folder is not usable as given."""
-
-    exit_code = 2
 
 
 class DeviceError(EdgeDistillError):

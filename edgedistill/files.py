@@ -15,6 +15,11 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def licence_texts(folder: Path) -> list[Path]:
+    """The licence files that lie in a folder, sorted; none where there is no such folder."""
+    return sorted(path for path in folder.glob("LICENSE*") if path.is_file())
+
+
 def write_text(path: Path, text: str) -> Path:
     """Write beside, flush to the disk, then rename: a kill or a full disk leaves the old file or none."""
     path.parent.mkdir(parents=True, exist_ok=True)

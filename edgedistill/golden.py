@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgedistill.engine import Engine
-from edgedistill.errors import UsageError
+from edgedistill.errors import StageFailed, UsageError
 
 TOP_K = 20
 """First tokens that a golden case keeps; all others together are one more bin."""
@@ -32,7 +32,9 @@ class GoldenCase:
 
 
 def conversations(questions: Sequence[str], count: int) -> list[tuple[str, list[dict[str, str]]]]:
-    """(id, messages): the odd ones first, then plain questions until there are `count`."""
+    """(id, messages): the odd ones first, then plain questions until there are `count`. At least half are plain: these
+    are what the app will ask.
+    """
     first, second = questions[0], questions[1 % len(questions)]
     long = " ".join(questions)[:LONG_CHARACTERS]
     while len(long) < LONG_CHARACTERS:
@@ -45,7 +47,7 @@ def conversations(questions: Sequence[str], count: int) -> list[tuple[str, list[
         ("unicode", [_said("user", UNICODE)]),
     ]
     plain = [(f"question-{n}", [_said("user", text)]) for n, text in enumerate(questions, start=1)]
-    return [*odd, *plain][: max(count, 1)]
+    return [*odd[: min(count // 2, len(plain))], *plain][:count]
 
 
 def _said(role: str, content: str) -> dict[str, str]:
@@ -57,6 +59,8 @@ def make(
 ) -> list[GoldenCase]:
     """What the float student does. A template that refuses a conversation (Gemma: no system role) loses that case, and
     so does a conversation that does not fit; the long one is shortened until it does.
+
+    Raises  StageFailed when no case is left
     """
     import jinja2
 
@@ -68,6 +72,12 @@ def make(
             continue
         if fitting:
             kept.append((name, fitting))
+    if not kept:
+        raise StageFailed(
+            f"the student's chat template refuses each of {len(cases)} golden cases, or none fits into {context} "
+            f"tokens with an answer of {max_tokens}",
+            "raise `validate.context`, or lower `validate.max_tokens`",
+        )
     said = [messages for _, messages in kept]
     first = student.first_token_log_probs(said)
     greedy = student.generate(said, max_tokens=max_tokens)

@@ -8,6 +8,7 @@ measured too: two busy processes on two cores slow llama.cpp down 10 to 100 time
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -19,6 +20,7 @@ from edgedistill import components
 from edgedistill.engine import Messages
 from edgedistill.plan import Estimate, Prediction
 from edgedistill.statistics import percentile, spread
+from edgedistill.toolchain import subprocesses
 
 WARM_UP = 3
 """Runs that are thrown away: the first ones pay for reading the file and for waking the threads."""
@@ -55,8 +57,10 @@ def measure(device: Any, file: Path, prompts: Sequence[Messages], *, context: in
     """Run the benchmark on a device (see transports/). `prompts` are taken in turn."""
     request = {"file": device.push(file), "prompts": list(prompts), "context": context, "threads": threads}
     # The child must find this package even where it is not installed.
-    environment = {"PYTHONPATH": str(Path(__file__).resolve().parent.parent)}
-    command = [sys.executable, "-m", "edgedistill.latency"]
+    own = str(Path(__file__).resolve().parent.parent)
+    environment = {"PYTHONPATH": os.pathsep.join(filter(None, (own, os.environ.get("PYTHONPATH"))))}
+    # -P: a file in the user's folder that is called like a library is not imported in its place.
+    command = [sys.executable, "-P", "-m", "edgedistill.latency"]
     return Raw(**json.loads(device.run(command, stdin=json.dumps(request), limit_s=LIMIT_S, environment=environment)))
 
 
@@ -119,7 +123,8 @@ def noisy_because(raw: Raw) -> list[str]:
 
 
 def main() -> None:
-    """The measuring process."""
+    """The measuring process. It ends with the build that started it."""
+    subprocesses._end_with_parent()
     request = json.load(sys.stdin)
     print(json.dumps(asdict(_run(request))))
 

@@ -9,14 +9,16 @@ import hashlib
 import json
 import math
 import operator
+import os
 import re
 import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgedistill import components
 from edgedistill.errors import UsageError
-from edgedistill.files import read_json, sha256_of
+from edgedistill.files import licence_texts, read_json, sha256_of
 from edgedistill.sections import ModelConfig
 
 ALLOWED = (
@@ -35,6 +37,8 @@ ALLOWED = (
 """What a copy of a model for another program may hold, beside *.safetensors."""
 
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+_ADAPTERS = ("adapter_config.json", "adapter_model.*")
+"""What would have a loader fetch a base model on its own."""
 _HEADER_LIMIT = 100_000_000
 """Bytes of a safetensors header; the format's own limit."""
 
@@ -72,8 +76,14 @@ class Model:
     licence: str = "unknown"
     """As the model card states it."""
 
-    def identity(self) -> dict[str, str]:
-        return {"model": self.key, "engine": self.engine}
+    def identity(self) -> dict[str, Any]:
+        """Hash of the weights, the engine's version, and the licence with its texts, which the bundle repeats."""
+        return {
+            "model": self.key,
+            "engine": f"{self.engine}@{components.load('engines', self.engine).VERSION}",
+            "licence": self.licence,
+            "licence_texts": {path.name: sha256_of(path) for path in licence_texts(self.path)},
+        }
 
     def shape(self) -> Shape:
         return shape_of(self.path)
@@ -88,7 +98,7 @@ def resolve(config: ModelConfig, folder: Path, role: str) -> Model:
 
     Raises  UsageError for a folder that is missing, unsafe or not complete.
     """
-    local = (folder / config.model).expanduser()
+    local = folder / os.path.expanduser(config.model)
     if local.is_dir():
         path, name = local.resolve(), config.model
     elif re.fullmatch(r"[\w.-]+/[\w.-]+", config.model) and not config.model.startswith("."):
@@ -133,6 +143,9 @@ def check(path: Path, role: str) -> None:
             if pickles
             else "no *.safetensors file"
         )
+    adapters = sorted(found.name for pattern in _ADAPTERS for found in path.glob(pattern))
+    if adapters:
+        problems.append(f"{', '.join(adapters)}: an adapter, not a whole model; merge it into its base first")
     config = _json_or(path / "config.json", problems)
     tokenizer = _json_or(path / "tokenizer_config.json", problems)
     for name, content in (("config.json", config), ("tokenizer_config.json", tokenizer)):
@@ -142,7 +155,8 @@ def check(path: Path, role: str) -> None:
         problems.append("no tokenizer.json or tokenizer.model")
     if not (path / "chat_template.jinja").is_file() and not tokenizer.get("chat_template"):
         problems.append("no chat template (chat_template.jinja, or `chat_template` in tokenizer_config.json)")
-    if config and "architectures" not in config:
+    named = config.get("architectures")
+    if config and not (isinstance(named, list) and named and isinstance(named[0], str)):
         problems.append("config.json names no architecture")
     if not problems:
         problems += _vocabulary_problems(path)
@@ -171,15 +185,25 @@ def _vocabulary_problems(path: Path) -> list[str]:
     try:
         shape = shape_of(path)
         highest = _highest_token_id(path)
-    except (ValueError, OSError) as error:
+        rows = _embedding_rows(shape)
+    except (ValueError, OSError, LookupError, TypeError, AttributeError) as error:
         return [f"cannot be read: {error}"]
-    rows = next((d[0] for name, d in shape.tensors.items() if name.endswith(("embed_tokens.weight", "wte.weight"))), 0)
     found = []
     if rows and rows != shape.vocab:
         found.append(f"vocabulary mismatch: config.json says {shape.vocab}, the embedding has {rows} rows")
     if highest >= shape.vocab:
         found.append(f"vocabulary mismatch: the tokenizer's highest id is {highest}, the model has {shape.vocab} rows")
     return found
+
+
+def _embedding_rows(shape: Shape) -> int:
+    """0 where no tensor is known to be the embedding."""
+    for name, size in shape.tensors.items():
+        if name.endswith(("embed_tokens.weight", "wte.weight")):
+            if not size:
+                raise ValueError(f"{name} is a single number, expected rows")
+            return size[0]
+    return 0
 
 
 def _highest_token_id(path: Path) -> int:
@@ -199,6 +223,8 @@ def shape_of(path: Path) -> Shape:
     """Dimensions from config.json and the safetensors headers."""
     config = read_json(path / "config.json")
     text = config.get("text_config", config)
+    if not isinstance(text, dict):
+        raise ValueError(f"config.json: text_config is {text!r}, expected an object")
 
     def number(*names: str, default: int) -> int:
         found = next((text[name] for name in names if text.get(name) is not None), default)

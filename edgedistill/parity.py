@@ -68,7 +68,14 @@ class Parity:
 
     @property
     def first_difference(self) -> str:
+        """Empty when all is well. A candidate of which nothing was compared did not pass."""
+        if not self.results:
+            return "there is no golden case to compare"
         return next((result.difference for result in self.results if result.difference), "")
+
+    @property
+    def passed(self) -> bool:
+        return not self.first_difference
 
     def line(self) -> dict[str, Any]:
         """`parity` of the report's schema."""
@@ -79,7 +86,7 @@ class Parity:
             "token_ids": sum(result.token_ids for result in self.results),
             "first_token_kl_max": max(known) if known else None,
             "greedy_text": sum(result.greedy_text for result in self.results),
-            "passed": not self.first_difference,
+            "passed": self.passed,
         }
 
     def rows(self) -> list[dict[str, Any]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from edgedistill import yaml_file
 from edgedistill.sections import (
@@ -67,6 +67,18 @@ class Recipe(Section):
     budgets: Budgets = Budgets()
     """Replace the target's budgets, limit by limit."""
 
+    @field_validator("tasks")
+    @classmethod
+    def _task_names_differ(cls, tasks: tuple[str, ...]) -> tuple[str, ...]:
+        # A task is known by its folder's name everywhere: in shards, exams, reports and bundles.
+        names = [Path(task).name for task in tasks]
+        for task, name in zip(tasks, names, strict=True):
+            if name in ("", ".."):
+                raise ValueError(f"`{task}` names no folder")
+            if names.count(name) > 1:
+                raise ValueError(f"two folders are named `{name}`; a task is known by its folder's name")
+        return tasks
+
     @model_validator(mode="after")
     def _align_has_preferences(self) -> Self:
         if self.align and not self.prefer:
@@ -79,4 +91,5 @@ def load(name: str, overrides: tuple[str, ...] = ()) -> Recipe:
     path = yaml_file.find("recipes", name)
     raw = yaml_file.read(path, overrides)
     own_name = path.parent.name if path.name == "recipe.yaml" else path.stem
-    return yaml_file.parse(Recipe, {**raw, "name": own_name, "folder": path.parent}, f"recipe `{own_name}`", path)
+    own = {"name": own_name, "folder": path.parent}
+    return yaml_file.parse(Recipe, raw, f"recipe `{own_name}`", path, own)

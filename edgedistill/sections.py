@@ -96,6 +96,15 @@ class ModelConfig(Section):
     engine: str = "hf"
     """Which file in engines/ runs it for elicitation and scoring."""
 
+    @field_validator("engine")
+    @classmethod
+    def _there_is_such_an_engine(cls, engine: str) -> str:
+        known = components.names("engines")
+        if engine not in known:
+            near = components.near(engine, "engines")
+            raise ValueError(f"no engine named `{engine}`{near}; there are: {', '.join(known)}")
+        return engine
+
 
 class ElicitConfig(Section):
     """The teacher drafts questions and rationales."""
@@ -194,14 +203,20 @@ class PackageConfig(Section):
 class ValidateConfig(Section):
     """Every candidate is checked on golden cases and on the task's test items."""
 
-    golden_cases: Annotated[int, Field(ge=1)] = 24
-    """Prompts that a candidate must reproduce."""
+    golden_cases: Annotated[int, Field(ge=8)] = 24
+    """Prompts that a candidate must reproduce; at least half are plain questions of the task."""
     first_token_kl_max: Annotated[float, Field(gt=0)] = 0.5
     """Largest KL, in nats, of a quantized candidate's first-token distribution from the float student's."""
     max_tokens: Annotated[int, Field(ge=1)] = 128
     """Room for one answer."""
     context: Annotated[int, Field(ge=64)] = 1024
     """Context that the app reserves, in tokens; the KV cache is counted for it."""
+
+    @model_validator(mode="after")
+    def _an_answer_leaves_room_for_a_prompt(self) -> Self:
+        if self.max_tokens >= self.context:
+            raise ValueError(f"max_tokens {self.max_tokens} leaves no room for a prompt in a context of {self.context}")
+        return self
 
 
 ANY_DISTILL = Annotated[DistillConfig, _Chosen("methods", "method", "sft")]

@@ -12,14 +12,12 @@ taken for a result.
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import inspect
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, get_type_hints
@@ -27,7 +25,7 @@ from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, get_type_hints
 from edgedistill.artifacts import Artifact
 from edgedistill.errors import StageFailed
 from edgedistill.files import read_json, sha256_of, write_json
-from edgedistill.log import say
+from edgedistill.locks import held
 
 P = ParamSpec("P")
 A = TypeVar("A", bound=Artifact)
@@ -98,8 +96,12 @@ class Store:
         if self.dry:
             status = "cached" if is_whole(folder) else "would run"
         else:
-            with _held(folder.with_suffix(".lock")):
-                if is_whole(folder) and not self._is_to_be_redone(stage.name):
+            with held(folder.with_suffix(".lock"), key):
+                if self._is_to_be_redone(stage.name):
+                    # Before the work: after a kill, a plain rerun goes on with it instead of taking the old result.
+                    _remove(folder)
+                    _remove(folder.with_suffix(".partial"))
+                if is_whole(folder):
                     status = "cached"
                 else:
                     self._make(stage, folder, args, kwargs)
@@ -109,20 +111,18 @@ class Store:
 
     def _make(self, stage: Stage[P, A], folder: Path, args: Any, kwargs: Any) -> None:
         partial = folder.with_suffix(".partial")
-        if self._is_to_be_redone(stage.name):
-            _remove(partial)
         try:
             if not is_whole(partial):  # whole: killed between its last file and its new name
                 self._fill(stage, partial, args, kwargs)
         except Exception as error:
             if not _is_disk_full(error):
                 raise
+            where = getattr(error, "filename", None) or self.runs
             raise StageFailed(
-                f"{stage.name}: the disk that holds {self.runs} is full",
+                f"{stage.name}: the disk that holds {where} is full",
                 "free some space and run the same command again; what is whole is kept",
             ) from error
-        if folder.exists():
-            _remove(folder)
+        _remove(folder)
         partial.rename(folder)
 
     def _fill(self, stage: Stage[P, A], partial: Path, args: Any, kwargs: Any) -> None:
@@ -190,19 +190,11 @@ def _is_disk_full(error: Exception) -> bool:
 
 
 def _remove(folder: Path) -> None:
+    """All of it at once: under a name of its own first, so that a kill never leaves a part under the old name."""
     import shutil
 
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextmanager
-def _held(lock: Path) -> Iterator[None]:
-    """Hold a lock file; another process that wants it waits and says so. The kernel lets go of it on a kill."""
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with lock.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            say(f"waiting: another build is working on {lock.stem}")
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+    gone = folder.with_name(f".{folder.name}.gone")
+    shutil.rmtree(gone, ignore_errors=True)  # of an interrupted removal
+    if folder.exists():
+        folder.rename(gone)
+        shutil.rmtree(gone, ignore_errors=True)

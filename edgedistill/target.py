@@ -59,4 +59,4 @@ class Target(Section):
 def load(name: str) -> Target:
     """A target by shipped name, or by path of its YAML file."""
     path = yaml_file.find("targets", name)
-    return yaml_file.parse(Target, {**yaml_file.read(path), "name": path.stem}, f"target `{path.stem}`", path)
+    return yaml_file.parse(Target, yaml_file.read(path), f"target `{path.stem}`", path, {"name": path.stem})

@@ -14,11 +14,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Protocol
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from edgedistill import components, yaml_file
 from edgedistill.errors import UsageError
-from edgedistill.files import read_rows, sha256_of
+from edgedistill.files import licence_texts, read_rows, sha256_of
 from edgedistill.sections import Section
 
 PARTS = ("seeds", "validation", "test")
@@ -47,6 +47,13 @@ class TaskInfo(Section):
     """Of the task's items."""
     grammar: str | None = None
     """GBNF file for the whole answer, beside task.yaml."""
+
+    @field_validator("grammar")
+    @classmethod
+    def _grammar_is_in_the_folder(cls, grammar: str | None) -> str | None:
+        if grammar is not None and (Path(grammar).is_absolute() or ".." in Path(grammar).parts):
+            raise ValueError(f"`{grammar}` is outside the task's folder")
+        return grammar
 
 
 class Grader(Protocol):
@@ -93,11 +100,12 @@ class Task:
         return self.path / self.info.grammar if self.info.grammar else None
 
     def identity(self) -> dict[str, Any]:
-        """Hashes of all files and the grader's version."""
-        files = sorted(path for path in self.path.iterdir() if path.suffix in (".yaml", ".jsonl", ".gbnf"))
+        """Hashes of all files, licence texts included, and the grader's version."""
+        files = {path for path in self.path.iterdir() if path.suffix in (".yaml", ".jsonl", ".gbnf")}
+        files |= {*licence_texts(self.path), *([self.grammar] if self.grammar else [])}
         return {
             "task": self.name,
-            "files": {path.name: sha256_of(path) for path in files},
+            "files": {path.relative_to(self.path).as_posix(): sha256_of(path) for path in sorted(files)},
             "grader": f"{self.info.kind}@{self.grader.VERSION}",
         }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -57,8 +58,8 @@ def find(kind: str, name: str) -> Path:
 def read(path: Path, overrides: tuple[str, ...] = ()) -> dict[str, Any]:
     """The mapping in a YAML file, with `a.b=value` overrides (value in YAML) laid over it."""
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raw = _parsed(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: bytes that are not UTF-8, or a date like 2026-13-45
         raise UsageError(f"{path} is not YAML: {error}") from None
     if not isinstance(raw, dict):
         raise UsageError(f"{path} holds {type(raw).__name__}, expected a mapping of sections")
@@ -78,21 +79,45 @@ def _lay_over(raw: dict[str, Any], override: str) -> None:
         if not isinstance(section, dict):
             raise UsageError(f"--set {override}: `{parent}` is not a section")
     try:
-        section[last] = yaml.safe_load(value)
-    except yaml.YAMLError as error:
+        section[last] = _parsed(value)
+    except (yaml.YAMLError, ValueError) as error:
         raise UsageError(f"--set {override}: the value is not YAML: {error}") from None
 
 
-def parse(model: type[M], raw: dict[str, Any], title: str, path: Path) -> M:
-    """Validate, or raise one UsageError that lists every problem with its key and a near match."""
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that is given twice, of which YAML would silently take the last."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        seen = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue
+            if key.value in seen:
+                raise yaml.MarkedYAMLError(problem=f"`{key.value}` is given twice", problem_mark=key.start_mark)
+            seen.add(key.value)
+        return node
+
+
+def _parsed(text: str) -> Any:
+    return yaml.load(text, _Loader)
+
+
+def parse(model: type[M], raw: dict[str, Any], title: str, path: Path, own: Mapping[str, Any] | None = None) -> M:
+    """Validate, or raise one UsageError that lists every problem with its key and a near match.
+
+    `own` are the fields that the loader fills in, which the file itself must not.
+    """
+    own = own or {}
+    problems = [f"{key}: comes from where the file lies; leave it out" for key in own if key in raw]
     try:
-        return model.model_validate(raw)
+        made = model.model_validate({**raw, **own})
     except ValidationError as error:
-        problems = [_problem(model, problem) for problem in error.errors()]
+        problems += [_problem(model, problem) for problem in error.errors()]
+    if problems:
         count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
-        raise UsageError(
-            f"{title} has {count}\n" + "\n".join(f"  {line}" for line in problems), f"the file is {path}"
-        ) from None
+        raise UsageError(f"{title} has {count}\n" + "\n".join(f"  {line}" for line in problems), f"the file is {path}")
+    return made
 
 
 def _problem(model: type[BaseModel], problem: Any) -> str:

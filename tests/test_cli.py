@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -69,7 +70,7 @@ def test_the_process_ends_with_the_exit_code(tmp_path):
 
 def test_exit_codes_are_those_of_the_errors():
     kinds = (EdgeDistillError, UsageError, DeviceError, IntegrityError, StageFailed)
-    assert [kind.exit_code for kind in kinds] == [1, 2, 3, 4, 1]
+    assert [kind.exit_code for kind in kinds] == [2, 2, 3, 4, 2]
 
 
 @pytest.mark.parametrize(
@@ -166,6 +167,18 @@ def test_check_reports_every_file_and_ends_with_2(tmp_path):
     assert "target `bad` has 3 problems" in done.stderr
 
 
+def test_check_tells_a_program_which_file_has_which_problem(tmp_path):
+    (tmp_path / "bad.yaml").write_text("title: x\n")
+    done = run("targets", "check", "rpi5", "./bad.yaml", "--json", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (2, "")
+    good, bad = json.loads(done.stdout)
+    assert good == {"name": "rpi5", "problem": None, "hint": None}
+    assert bad["name"] == "./bad.yaml" and "target `bad` has" in bad["problem"]
+    done = run("recipes", "check", "--json", cwd=tmp_path)
+    assert done.returncode == 0
+    assert {line["problem"] for line in json.loads(done.stdout)} == {None}
+
+
 def test_an_unsafe_model_folder_ends_with_2(tmp_path):
     run("recipes", "copy", "quickstart", "mine", cwd=tmp_path)
     student = tmp_path / "mine" / "models" / "student"
@@ -219,6 +232,16 @@ def test_report_finds_builds_by_id_by_start_of_id_and_the_last(tmp_path):
     assert "2 builds start with `2026`" in failed(2, "report", "2026", cwd=tmp_path)
     (tmp_path / "runs" / "reports" / "20260101-000000-r-t" / "report.json").write_text("{")
     assert "is not a report" in failed(2, "report", "20260101", cwd=tmp_path)
+
+
+def test_a_reader_that_has_enough_is_no_missed_budget(tmp_path):
+    """A pipe that is closed before anything is written, as `edgedistill targets show rpi5 | head -0` leaves it."""
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "wb") as closed:
+        command = [sys.executable, "-m", "edgedistill", "targets", "show", "rpi5"]
+        done = subprocess.run(command, stdout=closed, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (cli.READER_GONE, "")
 
 
 def test_doctor_finds_this_machine_well(tmp_path):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from edgedistill import models
+from edgedistill import components, models
 from edgedistill.errors import UsageError
 from edgedistill.sections import ModelConfig
 
@@ -70,6 +70,18 @@ def test_pickle_weights_are_refused_and_named(folder):
     assert "safetensors" in found
 
 
+def test_pickle_weights_beside_safetensors_are_no_harm(folder):
+    """Hub folders often hold both; only safetensors are read."""
+    (folder / "pytorch_model.bin").write_bytes(b"\x80\x04N.")
+    models.check(folder, "student")
+
+
+@pytest.mark.parametrize("name", ["adapter_config.json", "adapter_model.safetensors"])
+def test_an_adapter_is_refused(folder, name):
+    (folder / name).write_text("{}")
+    assert f"{name}: an adapter, not a whole model; merge it into its base first" in refused(folder)
+
+
 @pytest.mark.parametrize("name", ["config.json", "tokenizer_config.json"])
 def test_code_of_the_model_is_refused(folder, name):
     change(folder / name, auto_map={"AutoModel": "evil.Model"})
@@ -97,6 +109,22 @@ def test_a_config_without_architecture(folder):
     del content["architectures"]
     write_json(folder / "config.json", content)
     assert "names no architecture" in refused(folder)
+    for none in (None, [], [None], 3):
+        change(folder / "config.json", architectures=none)
+        assert "names no architecture" in refused(folder)
+
+
+@pytest.mark.parametrize("change_to", [{"text_config": None}, {"text_config": []}])
+def test_a_config_of_another_layout(folder, change_to):
+    change(folder / "config.json", **change_to)
+    assert "cannot be read: " in refused(folder)
+
+
+def test_an_embedding_without_rows(folder):
+    write_safetensors(folder / "model.safetensors", {"model.norm.weight": [2]})
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes().replace(b"model.norm.weight", b"models.wte.weight").replace(b"[2]", b"[ ]"))
+    assert "models.wte.weight is a single number" in refused(folder)
 
 
 def test_an_embedding_of_another_size_than_the_config_says(folder):
@@ -151,6 +179,35 @@ def test_key_is_of_the_content_and_not_of_the_place(folder, tmp_path):
     assert here.key == there.key
     change(tmp_path / "other" / "config.json", rope_theta=5)
     assert models.resolve(ModelConfig(model="other"), tmp_path, "student").key != here.key
+
+
+def test_identity_follows_engine_version_licence_and_licence_texts(folder, tmp_path, monkeypatch):
+    def identity() -> dict:
+        return models.resolve(ModelConfig(model="model"), tmp_path, "student").identity()
+
+    plain = identity()
+    assert plain["engine"].startswith("hf@")
+    (folder / "README.md").write_text("license: mit\n")
+    stated = identity()
+    (folder / "LICENSES").mkdir()
+    assert identity() == stated
+    (folder / "LICENSE.txt").write_text("do what you like")
+    written = identity()
+    monkeypatch.setattr(components.load("engines", "hf"), "VERSION", 99)
+    newer = identity()
+    changed = [{key for key in plain if one[key] != two[key]} for one, two in
+               ((plain, stated), (stated, written), (written, newer))]  # fmt: skip
+    assert changed == [{"licence"}, {"licence_texts"}, {"engine"}]
+
+
+def test_home_is_expanded(folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert models.resolve(ModelConfig(model="~/model"), tmp_path / "elsewhere", "student").path == folder
+
+
+def test_home_of_a_user_who_does_not_exist(tmp_path):
+    with pytest.raises(UsageError, match=r"student\.model: folder .* does not exist"):
+        models.resolve(ModelConfig(model="~nobody-of-that-name/model"), tmp_path, "student")
 
 
 def test_licence_is_read_from_the_card(folder, tmp_path):

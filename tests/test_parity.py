@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from edgedistill import golden, parity
-from edgedistill.errors import UsageError
+from edgedistill.errors import StageFailed, UsageError
 from edgedistill.golden import GoldenCase
 
 WORDS = ["on", "off", "up"]
@@ -55,9 +55,12 @@ class Table:
         return rows
 
 
+ASKED = golden.conversations(["abc", "def", "ghi", "jkl", "mno"], 10)
+"""All five odd ones, and five plain questions."""
+
+
 def cases() -> list[GoldenCase]:
-    asked = golden.conversations(["abc", "def", "ghi"], 7)
-    return golden.make(asked, Table(), max_tokens=4, context=5000)
+    return golden.make(ASKED, Table(), max_tokens=4, context=5000)
 
 
 def check(quant: str = "F16", **changes: Any) -> parity.Parity:
@@ -65,15 +68,36 @@ def check(quant: str = "F16", **changes: Any) -> parity.Parity:
 
 
 def test_the_odd_cases_come_first_and_a_refused_one_is_lost():
-    assert [case.id for case in cases()] == ["turns", "empty", "long", "unicode", "question-1", "question-2"]
-    assert len(golden.conversations(["a"], 3)) == 3
+    plain = [f"question-{number}" for number in range(1, 6)]
+    assert [case.id for case in cases()] == ["turns", "empty", "long", "unicode", *plain]
+
+
+@pytest.mark.parametrize(("questions", "count", "odd", "plain"), [(24, 24, 5, 19), (8, 8, 4, 4), (2, 8, 2, 2)])
+def test_at_least_half_of_the_cases_are_plain_questions(questions, count, odd, plain):
+    names = [name for name, _ in golden.conversations([f"q{number}" for number in range(questions)], count)]
+    assert len(names) == odd + plain
+    assert sum(name.startswith("question-") for name in names) == plain
+
+
+def test_no_case_left_is_a_failure():
+    class Refusing(Table):
+        def token_ids(self, messages: Any) -> list[int]:
+            raise UsageError("no template")
+
+    with pytest.raises(StageFailed, match="refuses each of 10 golden cases"):
+        golden.make(ASKED, Refusing(), max_tokens=4, context=5000)
+
+
+def test_nothing_compared_is_not_passed():
+    found = parity.check([], Table(), "F16", 0.5, 4)
+    assert not found.line()["passed"]
+    assert found.first_difference == "there is no golden case to compare"
 
 
 def test_the_long_case_is_shortened_until_it_fits():
-    asked = golden.conversations(["abc", "def", "ghi"], 7)
-    long = next(case for case in golden.make(asked, Table(), max_tokens=50, context=750) if case.id == "long")
+    long = next(case for case in golden.make(ASKED, Table(), max_tokens=50, context=750) if case.id == "long")
     assert len(long.messages[-1]["content"]) == golden.LONG_CHARACTERS // 2
-    assert "long" not in [case.id for case in golden.make(asked, Table(), max_tokens=50, context=110)]
+    assert "long" not in [case.id for case in golden.make(ASKED, Table(), max_tokens=50, context=110)]
 
 
 def test_a_case_survives_its_file():
@@ -85,11 +109,11 @@ def test_the_same_behavior_passes():
     found = check()
     assert found.first_difference == ""
     assert found.line() == {
-        "cases": 6,
-        "prompt_text": 6,
-        "token_ids": 6,
+        "cases": 9,
+        "prompt_text": 9,
+        "token_ids": 9,
         "first_token_kl_max": 0.0,
-        "greedy_text": 6,
+        "greedy_text": 9,
         "passed": True,
     }
 

@@ -68,6 +68,13 @@ def test_every_problem_comes_in_one_message(tmp_path):
         assert start in found
 
 
+def test_validation_needs_cases_and_room_for_a_prompt(tmp_path):
+    few = problems(tmp_path, WHOLE + "validate: {golden_cases: 7}\n")
+    assert few == ["validate.golden_cases: should be greater than or equal to 8, got 7"]
+    (full,) = problems(tmp_path, WHOLE + "validate: {max_tokens: 64, context: 64}\n")
+    assert "max_tokens 64 leaves no room for a prompt in a context of 64" in full
+
+
 def test_unknown_method_is_named_with_those_there_are(tmp_path):
     assert problems(tmp_path, WHOLE.replace("method: sft", "method: sfd")) == [
         "distill.method: no method named `sfd` (did you mean `sft`?); there are: sft"
@@ -176,6 +183,41 @@ def test_fields_that_cannot_change_results_stay_out_of_the_identity(tmp_path):
     assert few.distill.identity() == many.distill.identity()
     assert few.distill.identity() != other.distill.identity()
     assert few.distill.identity()["component"] == "edgedistill.methods.sft@1"
+
+
+@pytest.mark.parametrize("tasks", ["[a/home, b/home]", "[home, ./home/]", "['']", "[.]", "[home/..]"])
+def test_task_folders_are_told_apart_by_their_names(tmp_path, tasks):
+    [found] = problems(tmp_path, WHOLE.replace("[home]", tasks))
+    assert found.startswith("tasks: ")
+    assert "two folders are named `home`" in found or "names no folder" in found
+
+
+def test_an_unknown_engine_is_named_with_those_there_are(tmp_path):
+    assert problems(tmp_path, WHOLE.replace("{model: teacher}", "{model: teacher, engine: lama}")) == [
+        "teacher.engine: no engine named `lama` (did you mean `llama`?); there are: hf, llama"
+    ]
+
+
+def test_what_the_loader_fills_in_cannot_be_set(tmp_path):
+    assert problems(tmp_path, WHOLE + "name: other\nfolder: /elsewhere\nseed: -1\n") == [
+        "name: comes from where the file lies; leave it out",
+        "folder: comes from where the file lies; leave it out",
+        "seed: should be greater than or equal to 0, got -1",
+    ]
+
+
+@pytest.mark.parametrize("twice", ["seed: 1\nseed: 2\n", "tailor: {rows: 1, rows: 2}\n"])
+def test_a_key_given_twice_is_refused(tmp_path, twice):
+    with pytest.raises(UsageError, match=r"small\.yaml is not YAML: `(seed|rows)` is given twice[\s\S]*line \d+"):
+        recipe.load(write(tmp_path, WHOLE + twice))
+
+
+def test_a_date_that_does_not_exist(tmp_path):
+    """PyYAML's own error for it is none of YAML's."""
+    with pytest.raises(UsageError, match="--set seed=2026-13-45: the value is not YAML: month must be"):
+        recipe.load(write(tmp_path, WHOLE), ("seed=2026-13-45",))
+    with pytest.raises(UsageError, match=r"small\.yaml is not YAML: month must be"):
+        recipe.load(write(tmp_path, WHOLE + "seed: 2026-13-45\n"))
 
 
 def test_every_choice_is_a_section_of_the_recipe():

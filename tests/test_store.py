@@ -135,6 +135,33 @@ def test_fresh_does_a_stage_and_all_later_ones_again(tmp_path, log):
     assert status(redone) == ["ran", "ran"]
 
 
+def test_fresh_work_that_is_stopped_is_not_cached_by_a_plain_rerun(tmp_path, log):
+    line(Store(tmp_path), log)
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Log, "note", interrupt)
+        line(Store(tmp_path, fresh="first"), log)
+    again = Store(tmp_path)
+    line(again, log)
+    assert status(again) == ["ran", "cached"]
+    assert not list(tmp_path.rglob("*.gone"))
+
+
+def interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_killed_removal_leaves_nothing_under_the_old_name(tmp_path, log):
+    line(Store(tmp_path), log)
+    folder = folder_of(tmp_path, "first")
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("shutil.rmtree", lambda path, **_: interrupt() if Path(path).exists() else None)
+        line(Store(tmp_path, fresh="first"), log)
+    assert not folder.exists()
+    line(Store(tmp_path), log)
+    assert is_whole(folder)
+    assert not list(tmp_path.rglob("*.gone"))
+
+
 def test_dry_mode_runs_and_writes_nothing(tmp_path, log):
     store = Store(tmp_path / "runs", dry=True)
     line(store, log)
@@ -252,6 +279,15 @@ def test_a_library_that_reports_a_full_disk_in_its_own_words_is_understood(tmp_p
 
     with pytest.raises(StageFailed, match="is full"):
         Store(tmp_path).run(saving)
+
+
+def test_a_full_disk_is_named_by_the_file_that_did_not_fit(tmp_path):
+    @stage(version=1)
+    def copying(out: Path) -> Artifact:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/scratch/model.gguf")
+
+    with pytest.raises(StageFailed, match=r"the disk that holds /scratch/model\.gguf is full"):
+        Store(tmp_path).run(copying)
 
 
 def test_any_other_error_is_passed_on_as_it_is(tmp_path):
@@ -377,7 +413,7 @@ def test_a_build_that_has_to_wait_says_so(tmp_path, log):
         Store(tmp_path).run(first, Config(), log, 0)
 
     with lock.open("w") as held, pytest.MonkeyPatch.context() as patch:
-        patch.setattr("edgedistill.store.say", said.append)
+        patch.setattr("edgedistill.locks.say", said.append)
         fcntl.flock(held, fcntl.LOCK_EX)
         thread = threading.Thread(target=run)
         thread.start()

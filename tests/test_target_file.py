@@ -59,3 +59,8 @@ def test_limits_of_the_recipe_replace_those_of_the_target_one_by_one():
 
 def test_default_recipe_does_not_change_what_is_built(tmp_path):
     assert load(tmp_path, WHOLE).identity() == load(tmp_path, WHOLE + "default_recipe: other\n").identity()
+
+
+def test_the_name_is_that_of_the_file(tmp_path):
+    with pytest.raises(UsageError, match="name: comes from where the file lies; leave it out"):
+        load(tmp_path, WHOLE + "name: other\n")

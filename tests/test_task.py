@@ -106,6 +106,26 @@ def test_identity_follows_the_content_and_not_the_place(folder, tmp_path):
     assert task.load(moved).identity() != before
 
 
+def test_identity_covers_licence_texts_and_a_grammar_of_any_name(folder):
+    (folder / "task.yaml").write_text(INFO + "grammar: rules/answer.txt\n")
+    (folder / "rules").mkdir()
+    for name in ("LICENSE.md", "rules/answer.txt"):
+        (folder / name).write_text("before")
+    before = task.load(folder).identity()["files"]
+    for name in ("LICENSE.md", "rules/answer.txt"):
+        (folder / name).write_text("after")
+    after = task.load(folder).identity()["files"]
+    assert {name for name in before if before[name] != after[name]} == {"LICENSE.md", "rules/answer.txt"}
+
+
+@pytest.mark.parametrize("place", ["../answer.gbnf", "rules/../../answer.gbnf", "/answer.gbnf"])
+def test_a_grammar_outside_the_folder_is_refused(folder, place):
+    (folder.parent / "answer.gbnf").write_text("root ::= [a-z]")
+    (folder / "task.yaml").write_text(INFO + f"grammar: {place}\n")
+    with pytest.raises(UsageError, match="is outside the task's folder"):
+        task.load(folder)
+
+
 def test_questions_that_differ_in_case_and_spacing_are_the_same():
     assert task.fold("Turn  on\nthe Light ") == task.fold("turn on the light")
     assert task.fold("turn on the lights") != task.fold("turn on the light")

@@ -14,7 +14,7 @@ import click
 from edgedistill import build as line
 from edgedistill import recipe as recipes
 from edgedistill import target as targets
-from edgedistill.bundle_manifest import MANIFEST, publish
+from edgedistill.bundle_manifest import MANIFEST, place, publish
 from edgedistill.errors import DeviceError, EdgeDistillError, UsageError
 from edgedistill.files import sha256_of
 from edgedistill.log import say
@@ -69,12 +69,12 @@ def run(
         seconds=time.monotonic() - begun,
         steps=store.steps,
         measured=built.measurements.read() if built else {},
-        bundle=_ship(built, dist) if built else None,
+        bundle=_bundle_line(built, dist) if built else None,
         is_measured_required=require == "measured",
     )
     if folder is None or built is None:
         return _say_stopped(report, until, as_json)
-    where = _save(report, lineage_of(built.bundle), folder, dist)
+    where = _save_and_ship(report, built, folder, dist)
     if as_json:
         click.echo(json.dumps(assemble.as_json(report), indent=2, ensure_ascii=False))
     else:
@@ -100,21 +100,26 @@ def _check_stage(option: str, name: str | None, made: Recipe) -> None:
         raise UsageError(f"{option} {name}: recipe `{made.name}` has no such stage, as it has no `prefer` and `align`")
 
 
-def _ship(built: line.Built, dist: Path) -> BundleLine:
-    """Copy the bundle to where it ships from."""
-    folder = publish(built.bundle.folder, dist)
+def _bundle_line(built: line.Built, dist: Path) -> BundleLine:
+    """What will ship, and where it will lie; the store's copy is looked at."""
+    made = built.bundle.folder
     return BundleLine(
-        path=str(folder),
-        bytes=sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()),
-        manifest_sha256=sha256_of(folder / MANIFEST),
+        path=str(place(made, dist)),
+        bytes=sum(path.stat().st_size for path in made.rglob("*") if path.is_file()),
+        manifest_sha256=sha256_of(made / MANIFEST),
     )
 
 
-def _save(report: Report, lineage: dict[str, str], folder: Path, dist: Path) -> list[str]:
-    """Write the report into the work folder and beside the bundle; returns the lines that say where."""
+def _save_and_ship(report: Report, built: line.Built, folder: Path, dist: Path) -> list[str]:
+    """Write the report into the work folder, publish the bundle, and put the report beside it; says where, in lines.
+
+    The report comes first: it is there also when the bundle cannot be published.
+    """
+    lineage = lineage_of(built.bundle)
     assemble.save(report, lineage, folder / "report")
-    beside = assemble.save(report, lineage, dist / f"{report.recipe}-{report.target}.report")
-    return [f"bundle   {report.bundle.path if report.bundle else '-'}", f"report   {beside['html']}"]
+    shipped = publish(built.bundle.folder, dist)
+    beside = assemble.save(report, lineage, shipped.with_name(f"{shipped.name}.report"))
+    return [f"bundle   {shipped}", f"report   {beside['html']}"]
 
 
 def _say_stopped(report: Report, until: str | None, as_json: bool) -> int:

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from edgedistill import recipe, table, target, yaml_file
+from edgedistill import inputs, recipe, table, target, yaml_file
 from edgedistill.errors import EdgeDistillError, UsageError
 
 _LOAD: dict[str, Callable[[str], Any]] = {"targets": target.load, "recipes": recipe.load}
@@ -69,23 +69,12 @@ def check(kind: str, names: tuple[str, ...]) -> int:
     worst = 0
     for name in names or tuple(yaml_file.names(kind)):
         try:
-            _LOAD[kind](name)
-            if kind == "recipes":
-                _check_parts(recipe.load(name))
+            loaded = _LOAD[kind](name)
+            if isinstance(loaded, recipe.Recipe):
+                inputs.check(loaded)
         except EdgeDistillError as error:
             click.echo(f"error: {error.problem}" + (f"\n\nhint: {error.hint}" if error.hint else ""), err=True)
             worst = max(worst, error.exit_code)
         else:
             click.echo(f"{name}: no problems")
     return worst
-
-
-def _check_parts(loaded: recipe.Recipe) -> None:
-    """Tasks and local models that the recipe names. Hub models are left for the build: a check fetches nothing."""
-    from edgedistill import models, task
-
-    for folder in loaded.tasks:
-        task.load(loaded.folder / folder)
-    for role, config in (("teacher", loaded.teacher), ("student", loaded.student)):
-        if config.revision is None:
-            models.resolve(config, loaded.folder, role)

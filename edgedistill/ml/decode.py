@@ -66,9 +66,11 @@ class Decoder:
         transformers_logging.disable_progress_bar()  # its bar for loading weights would break ours
         keep_freed()  # batches differ in size, as in training
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
+        self.tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=False)
         dtype = torch.bfloat16 if self.device.type == "cuda" else torch.float32
-        model = AutoModelForCausalLM.from_pretrained(path, dtype=dtype, trust_remote_code=False, use_safetensors=True)
+        model = AutoModelForCausalLM.from_pretrained(
+            path, dtype=dtype, local_files_only=True, trust_remote_code=False, use_safetensors=True
+        )
         self.model = model.to(self.device).eval()
         self.limits = CUDA if self.device.type == "cuda" else CPU
         self.context = getattr(self.model.config.get_text_config(), "max_position_embeddings", None) or _NO_LIMIT

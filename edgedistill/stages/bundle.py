@@ -10,7 +10,7 @@ from edgedistill import bundle_manifest, bundle_texts
 from edgedistill.artifacts import Bundle, Candidate, Candidates, Measurements
 from edgedistill.bundle_manifest import SCHEMA, Data, Device, Lineage, Manifest, Origin
 from edgedistill.errors import IntegrityError
-from edgedistill.files import sha256_of, write_json, write_text
+from edgedistill.files import licence_texts, sha256_of, write_json, write_text
 from edgedistill.models import Model
 from edgedistill.store import stage
 from edgedistill.target import Target
@@ -138,7 +138,7 @@ def _copy_licences(folder: Path, models: dict[str, Model], tasks: list[Task]) ->
     """Who asks for what, and the licence texts that lie beside the models and tasks."""
     sources = {**{role: model.path for role, model in models.items()}, **{task.name: task.path for task in tasks}}
     for name, source in sources.items():
-        for text in sorted(source.glob("LICENSE*")):
+        for text in licence_texts(source):
             folder.mkdir(exist_ok=True)
             shutil.copyfile(text, folder / f"{name}-{text.name}")
     lines = [f"- {role}: {model.name or model.path.name}: {model.licence}" for role, model in models.items()]

@@ -56,7 +56,8 @@ def validate(
 
     Leaves  measurements.json; golden.jsonl; answers/<name>.jsonl of base student, tuned student and each candidate;
             parity/<name>.jsonl and candidates/<name>.json of each candidate
-    Raises  IntegrityError when no candidate passes parity, after everything has been written
+    Raises  IntegrityError when no candidate passes parity, after parity/ and measurements.json have been written;
+            StageFailed when there is no golden case
     """
     questions = accuracy.of(tasks, config.max_tokens)
     reference = _reference(out, student, tasks, questions, config, seed)
@@ -107,9 +108,9 @@ def _golden_questions(tasks: list[Task], count: int, seed: int) -> list[str]:
 
 
 def _base_answers(out: Path, base: Model, questions: Questions) -> list[accuracy.Row]:
-    path = accuracy.path_of(out, "base")
-    if path.is_file():
-        return list(read_rows(path))
+    kept = accuracy.finished(out, "base")
+    if kept is not None:  # the model need not be opened
+        return kept
     with open_engine(base) as engine:
         return accuracy.answer(out, "base", engine, questions)
 
@@ -198,7 +199,8 @@ def _measured(
     finally:
         device.clean_up()
     for reason in latency.noisy_because(raw):
-        say(f"  warning: {candidate.quant}: {reason}; the times are worse than those of a quiet machine")
+        say(f"  warning: {candidate.quant}: {reason}; the times are worse than those of a quiet machine; "
+            "`--fresh validate` measures again")
     return latency.measured_lines(raw, device.facts(), threads)
 
 
@@ -215,7 +217,11 @@ def _conditions(reference: Reference, config: ValidateConfig, seed: int) -> dict
 
 
 def _refuse(lines: list[dict[str, Any]], out: Path) -> None:
-    """Nothing may ship: what was measured stays readable in the stage's folder."""
+    """Nothing may ship: what was measured stays readable in the stage's folder, but a rerun starts from none of it."""
+    for line in lines:
+        name = f"{line['format']}-{line['quant']}"
+        for kept in (out / "candidates" / f"{name}.json", accuracy.path_of(out, name)):
+            kept.unlink(missing_ok=True)
     first = lines[0]
     reason = first["rejected_because"][0]
     raise IntegrityError(

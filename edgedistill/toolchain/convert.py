@@ -32,7 +32,7 @@ def convert(request: dict[str, Any]) -> dict[str, Any]:
     import torch
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     with torch.inference_mode():
         converter = Converter(folder, request["name"], tokenizer)
         vocabulary = out.with_name(f".{out.name}.vocabulary.tmp")

@@ -21,8 +21,8 @@ Step = Callable[[dict[str, Any]], dict[str, Any]]
 """What a module that runs as such a process offers: request in, result out, both JSON."""
 
 _SETTINGS = {
-    "HF_HUB_SETTINGS": "1",
-    "TRANSFORMERS_SETTINGS": "1",
+    "HF_HUB_OFFLINE": "1",
+    "TRANSFORMERS_OFFLINE": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "TOKENIZERS_PARALLELISM": "false",
     "GGML_NO_BACKTRACE": "1",  # llama.cpp would start a debugger to print one

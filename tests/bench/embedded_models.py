@@ -336,7 +336,8 @@ def student_drafts(student: Model, teacher: Model, questions: int = 30) -> None:
             for style in STYLES
         ]
         whole = reliability(table, size)
-        print(f"  exam of {size:3}: split-half Spearman {whole:.3f}   within one style {sum(within) / 4:.3f}", flush=True)
+        one_style = sum(within) / len(within)
+        print(f"  exam of {size:3}: split-half Spearman {whole:.3f}   within one style {one_style:.3f}", flush=True)
 
 
 def tune(student: Model, teacher: Model, count: int = 1800, epochs: int = 3, rate: float = 1e-3) -> None:

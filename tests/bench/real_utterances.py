@@ -1,10 +1,10 @@
 """How good is a bundle of `quickstart` on real people's words? Prints intent accuracy and exact match with intervals.
 
-    python tests/bench/real_utterances.py dist/quickstart-rpi5 [FILE.jsonl.gz]
+    python tests/bench/real_utterances.py [BUNDLE] [FILE.jsonl.gz]
 
-The utterances were never trained on and are not part of the project: FILE is `test-public.jsonl.gz` of the home NLU
-data (Liu et al. 2019, arXiv:1903.05566, CC BY 4.0), by default the copy beside the repository. Only the intents that
-the recipe knows are asked; slots count as annotated there.
+BUNDLE is dist/quickstart-rpi5 when it is not named. The utterances were never trained on and are not part of the
+project: FILE is `test-public.jsonl.gz` of the home NLU data (Liu et al. 2019, arXiv:1903.05566, CC BY 4.0), by default
+the copy beside the repository. Only the intents that the recipe knows are asked; slots count as annotated there.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from edgedistill.prompts import extract_answer, plain_prompt
 from edgedistill.statistics import wilson
 
 REPO = Path(__file__).resolve().parents[2]
+BUNDLE = REPO / "dist/quickstart-rpi5"
 DATA = REPO.parent / "shared/data/home_nlu/test-public.jsonl.gz"
 INTENTS = frozenset(
     "iot_cleaning iot_coffee iot_hue_lightchange iot_hue_lightdim iot_hue_lightoff iot_hue_lighton iot_hue_lightup "
@@ -62,4 +63,4 @@ def _intent(answer: str | None) -> str | None:
 
 if __name__ == "__main__":
     paths = [Path(argument) for argument in sys.argv[1:] if not argument.startswith("--")]
-    main(paths[0], paths[1] if len(paths) > 1 else DATA)
+    main(*(paths + [BUNDLE, DATA][len(paths) :]))

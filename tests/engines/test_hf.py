@@ -195,3 +195,11 @@ def test_pickle_weights_are_never_loaded(tiny_qwen2: Path, tmp_path: Path) -> No
     torch.save({}, folder / "pytorch_model.bin")
     with pytest.raises(OSError, match="safetensors"):
         open_engine(Model(folder, "pickle"))
+
+
+def test_pickle_weights_beside_safetensors_are_not_read(tiny_qwen2: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "both"
+    shutil.copytree(tiny_qwen2, folder)
+    (folder / "pytorch_model.bin").write_bytes(b"not even a pickle")
+    with open_engine(Model(folder, "both")) as opened:
+        assert len(opened.generate([user("hi")], max_tokens=2)) == 1

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import subprocess
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from edgedistill import bundle_manifest, bundle_texts, task
-from edgedistill.artifacts import Bundle, Candidate, Candidates, Measurements
+from edgedistill.artifacts import Bundle, Candidate, Candidates, Measurements, Student
+from edgedistill.build import Built
+from edgedistill.commands import build as command
 from edgedistill.errors import IntegrityError, UsageError
-from edgedistill.files import sha256_of, write_json, write_rows
+from edgedistill.files import sha256_of, write_json, write_rows, write_text
 from edgedistill.models import Model
+from edgedistill.report import assemble
 from edgedistill.stages.bundle import bundle
 from edgedistill.target import Target
 
@@ -127,6 +132,12 @@ def test_the_same_inputs_give_the_same_bytes_in_another_place(made, given, tmp_p
     again = bundle.function(tmp_path / "elsewhere" / "deeper", **given)
     assert (again.folder / "manifest.json").read_bytes() == (made.folder / "manifest.json").read_bytes()
     assert str(tmp_path) not in "".join(p.read_text(errors="replace") for p in made.folder.rglob("*") if p.is_file())
+
+
+def test_a_folder_of_licences_is_not_taken_for_a_licence(given, tmp_path):
+    (given["teacher"].path / "LICENSES").mkdir()
+    made = bundle.function(tmp_path / "out", **given)
+    assert not (made.folder / "LICENSES" / "teacher-LICENSES").exists()
 
 
 def test_the_card_shows_accuracy_verdict_and_licences(made):
@@ -250,7 +261,7 @@ def test_publishing_replaces_an_older_bundle_whole(made, given, tmp_path):
     (first / "golden.jsonl").unlink()
     assert bundle_manifest.publish(made.folder, dist) == first == dist / "demo-board"
     assert bundle_manifest.open_bundle(first).name == "demo-board"
-    assert [path.name for path in dist.iterdir()] == ["demo-board"]
+    assert sorted(path.name for path in dist.iterdir()) == [".demo-board.lock", "demo-board"]
     assert os.access(first / "run.sh", os.X_OK)
 
 
@@ -262,8 +273,74 @@ def test_publishing_leaves_a_folder_alone_that_is_not_a_bundle(made, tmp_path):
     assert (tmp_path / "dist" / "demo-board" / "thesis.txt").exists()
 
 
+def test_a_bundle_that_cannot_be_published_leaves_its_report(made, given, tmp_path):
+    dist, folder = tmp_path / "dist", tmp_path / "runs"
+    (dist / "demo-board").mkdir(parents=True)
+    built = Built(Student(tmp_path / "tuned"), given["measured"], made)
+    line = command._bundle_line(built, dist)
+    report = assemble.assemble(
+        recipe="demo", target="board", build_id="now", started=datetime.now(UTC), seconds=1, steps=[], measured={},
+        bundle=line,
+    )  # fmt: skip
+    with pytest.raises(UsageError, match="is not a bundle"):
+        command._save_and_ship(report, built, folder, dist)
+    assert assemble.load(folder / "report.json").bundle == line
+    (dist / "demo-board").rmdir()
+    command._save_and_ship(report, built, folder, dist)
+    shipped = Path(line.path)
+    assert line.bytes == sum(path.stat().st_size for path in shipped.rglob("*") if path.is_file())
+    assert line.manifest_sha256 == sha256_of(shipped / "manifest.json")
+    assert (dist / "demo-board.report.html").is_file()
+
+
 def test_a_damaged_bundle_is_not_published(made, tmp_path):
     (made.folder / "model.gguf").write_bytes(b"short")
     with pytest.raises(IntegrityError):
         bundle_manifest.publish(made.folder, tmp_path / "dist")
-    assert not list((tmp_path / "dist").iterdir())
+    assert [path.name for path in (tmp_path / "dist").iterdir()] == [".demo-board.lock"]
+
+
+def test_a_publishing_that_fails_half_way_leaves_the_older_bundle(made, tmp_path, monkeypatch):
+    dist = tmp_path / "dist"
+    first = bundle_manifest.publish(made.folder, dist)
+    write_text(first / "mark", "the older one")
+    rename = Path.rename
+
+    def failing(self: Path, target: Path) -> Path:
+        if self.name.endswith(".new"):
+            raise OSError("the disk has gone")
+        return rename(self, target)
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="the disk has gone"):
+        patch.setattr(Path, "rename", failing)
+        bundle_manifest.publish(made.folder, dist)
+    assert (first / "mark").read_text() == "the older one"
+    assert sorted(path.name for path in dist.iterdir()) == [".demo-board.lock", "demo-board"]
+
+
+def test_what_a_killed_publishing_left_is_cleared_away(made, tmp_path):
+    """Killed between the two renames, and once more before the older bundle was removed."""
+    dist = tmp_path / "dist"
+    first = bundle_manifest.publish(made.folder, dist)
+    first.rename(dist / ".demo-board.old")
+    (dist / ".demo-board.new").mkdir()
+    (made.folder / "model.gguf").rename(tmp_path / "model.gguf")
+    with pytest.raises(IntegrityError):
+        bundle_manifest.publish(made.folder, dist)
+    assert bundle_manifest.open_bundle(first).name == "demo-board", "the older one is back"
+    assert sorted(path.name for path in dist.iterdir()) == [".demo-board.lock", "demo-board"]
+
+
+def test_two_publish_one_after_the_other(made, tmp_path, monkeypatch):
+    dist, said = tmp_path / "dist", []
+    dist.mkdir()
+    with (dist / ".demo-board.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+
+        def say(line: str) -> None:
+            said.append(line)
+            fcntl.flock(lock, fcntl.LOCK_UN)
+
+        monkeypatch.setattr("edgedistill.locks.say", say)
+        bundle_manifest.publish(made.folder, dist)
+    assert said == [f"waiting: another build is working on {dist / 'demo-board'}"]

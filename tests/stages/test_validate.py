@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from edgedistill import choice, latency, target
+from edgedistill import accuracy, choice, latency, target
 from edgedistill.artifacts import Candidate, Candidates, Measurements
 from edgedistill.engines import llama
 from edgedistill.errors import IntegrityError
@@ -22,7 +22,7 @@ from edgedistill.sections import ValidateConfig
 from edgedistill.stages import validate as module
 from edgedistill.target import Target
 
-CONFIG = ValidateConfig(golden_cases=7, max_tokens=8, context=512)
+CONFIG = ValidateConfig(golden_cases=8, max_tokens=8, context=512)
 RPI5 = target.load("rpi5")
 
 
@@ -67,7 +67,7 @@ def test_everything_is_measured_and_an_interrupted_run_ends_alike(run, tmp_path,
     assert found["student"]["n"] == 6
     for line in lines:
         assert line.parity is not None and line.parity.passed
-        assert line.parity.cases == line.parity.prompt_text == line.parity.token_ids == 7
+        assert line.parity.cases == line.parity.prompt_text == line.parity.token_ids == 8
         assert line.latency is not None and line.latency.evidence == "predicted"
         assert line.accuracy is not None and line.accuracy.n == 6
     budgets = {budget["name"]: BudgetLine(**budget) for budget in found["budgets"]}
@@ -75,7 +75,7 @@ def test_everything_is_measured_and_an_interrupted_run_ends_alike(run, tmp_path,
     assert budgets["package_mib"].verdict == "met"
     answers = {path.stem for path in (tmp_path / "whole" / "answers").iterdir()}
     assert answers == {"base", "tuned", "gguf-F16", "gguf-Q8_0"}
-    assert len(list(read_rows(tmp_path / "whole" / "golden.jsonl"))) == 7
+    assert len(list(read_rows(tmp_path / "whole" / "golden.jsonl"))) == 8
 
     opened = llama.open_gguf
 
@@ -89,6 +89,8 @@ def test_everything_is_measured_and_an_interrupted_run_ends_alike(run, tmp_path,
         with pytest.raises(KeyboardInterrupt):
             run("again")
     assert (tmp_path / "again" / "candidates" / "gguf-F16.json").is_file()
+    # What a kill leaves between the answers and the removal of the shards they were made of.
+    write_rows(tmp_path / "again" / "shards" / "base" / "0000.jsonl", [{"left": "behind"}])
     run("again")
     assert contents(tmp_path / "again") == contents(tmp_path / "whole")
 
@@ -110,6 +112,9 @@ def test_a_wrong_template_is_named(run, tiny_llama, tiny_candidates, edited_gguf
     assert not found["candidates"][0]["chosen"]
     assert words in found["candidates"][0]["rejected_because"][0]
     assert found["budgets"] == []
+    names = {str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    assert "parity/gguf-F16.jsonl" in names
+    assert not names & {"candidates/gguf-F16.json", "answers/gguf-F16.jsonl"}, "a rerun must look again"
 
 
 def test_a_begin_token_that_the_student_never_saw_is_named(run, tiny_llama, tiny_candidates, edited_gguf, tmp_path):
@@ -148,6 +153,17 @@ def test_on_this_machine_times_and_memory_are_measured(run, tiny_candidates, tmp
     assert line.memory_mib is not None and line.memory_mib.peak > 20
     verdicts = {budget["name"]: budget["verdict"] for budget in found["budgets"]}
     assert verdicts["memory_mib"] == "met"
+
+
+def test_on_a_busy_machine_the_build_says_how_to_measure_again(counting_task, tmp_path, monkeypatch, capsys):
+    raw = latency.Raw([10.0] * 4, [50.0] * 4, [100.0] * 4, [9] * 4, 80.0, 30.0, 1.5, 0.0)
+    monkeypatch.setattr(latency, "measure", lambda *_, **__: raw)
+    candidate = Candidate("gguf", "F16", "model.gguf", 1, "", {}, 16.0, 1, 1)
+    questions = accuracy.of([counting_task], 8)
+    module._measured(tmp_path / "model.gguf", candidate, questions, target.load("host"), CONFIG)
+    said = capsys.readouterr().err
+    assert "warning: F16: other processes kept 1.5 cores busy before the runs" in said
+    assert "`--fresh validate`" in said
 
 
 def candidate_line(quant: str, size: int, value: float, high: float, passed: bool = True) -> dict[str, Any]:

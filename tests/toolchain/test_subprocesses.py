@@ -37,3 +37,18 @@ def test_a_step_that_hangs_is_stopped(tmp_path, monkeypatch):
     module = a_module(tmp_path, monkeypatch, "import time\ntime.sleep(600)")
     with pytest.raises(StageFailed, match="took longer than 2 s"):
         subprocesses.run(module, {}, "converting", 2)
+
+
+def test_a_step_cannot_reach_a_hub(tmp_path, monkeypatch):
+    names = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
+    for name in names:
+        monkeypatch.setenv(name, "0")
+    module = a_module(tmp_path, monkeypatch, f"import os\nreturn {{name: os.environ[name] for name in {names}}}")
+    assert subprocesses.run(module, {}, "looking", 60) == dict.fromkeys(names, "1")
+
+
+def test_the_libraries_of_a_step_know_that_they_are_offline(tmp_path, monkeypatch):
+    """Their own reading of the settings, not our spelling of them."""
+    body = "from huggingface_hub.constants import HF_HUB_OFFLINE\nreturn {'off': HF_HUB_OFFLINE}"
+    module = a_module(tmp_path, monkeypatch, body)
+    assert subprocesses.run(module, {}, "looking", 60) == {"off": True}

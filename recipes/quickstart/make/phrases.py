@@ -34,11 +34,12 @@ TEMPLATES: dict[str, str] = {
 [clean|vacuum] the {house_place} [with|using] the {device_type:cleaner}
 [schedule|plan] [the|my] {device_type:cleaner} [for|at] {time}
 [let|have] the {device_type:cleaner} [run|go|clean] [now|at once|please|]
-*[get|bring] the {device_type:cleaner} [going|running|out]
-*[give] the {house_place} a [quick|good] [clean|sweep|vacuum]
-*[make|have] the {device_type:cleaner} [work|start] [in|on] the {house_place}
-*~the {house_place} needs [cleaning|a clean|to be vacuumed]
-*[use|run] the {device_type:cleaner} [for|on] the {house_place}
+*[please|] get the {device_type:cleaner} to [clean|vacuum] [my|the] {house_place}
+*[could you|] do some vacuuming in [the|my] {house_place}
+*~the {house_place} needs [cleaning|vacuuming|to be vacuumed]
+*[run|use] the {device_type:cleaner} in the {house_place} [now|again|please]
+*~i would like you to [clean|sweep] the {house_place}
+*[start|begin] cleaning with the {device_type:cleaner}
 """,
     "iot_coffee": """
 [make|brew|prepare|fix|get] [me|us|] [a|some|a cup of|a fresh|a pot of] coffee
@@ -66,12 +67,12 @@ TEMPLATES: dict[str, str] = {
 [set|program] coffee [to brew|] [at|for] {time}
 [is there] [any|] coffee [ready|] [make some|brew some]
 [get|have] my {coffee_type} ready [by|at|for] {time}
-*[pour|whip up|serve] [me|us] [a|some] coffee
-*[whip up|serve|bring] me [a|an] {coffee_type}
-*~i [feel like|am in the mood for] [a|an] {coffee_type}
-*[have|get] the {device_type:coffee_maker} [going|running|started]
-*~[i am tired|i am sleepy] [make|brew] some coffee
-*[put] some coffee on [for|at] {time}
+*[make|prepare] coffee for [me|us] [now|please|]
+*~i would really [like|love] [a|an] {coffee_type} [now|]
+*~could i get [a|an] {coffee_type} [please|]
+*[get|have] the {device_type:coffee_maker} to make [some|] coffee
+*~it is {time} [make|brew] me a coffee
+*[have|get] some coffee ready for me
 """,
     "iot_hue_lightchange": """
 [change|switch|turn|set|make] [the|my|] [lights|light] [to|] {color_type}
@@ -98,12 +99,12 @@ TEMPLATES: dict[str, str] = {
 {color_type} [lights|light] in the {house_place}
 [color|colour|paint] the [lights|room] {color_type}
 [set|make] [the|] [mood|lighting] [to|] {color_type}
-*[let|have] the [lights|lamps] [shine|glow|be] {color_type}
-*[go|go with] {color_type} for the {house_place} [lights|lighting]
-*~i [feel like|am in the mood for] {color_type} [light|lights]
-*[turn|shift] the [color|shade] of the {house_place} [lights|light] to {color_type}
-*[select|pick|choose] {color_type} [for|as] the light [color|]
-*[mix up|vary] the [light colors|colors of the lights]
+*[let|have] the lights be {color_type}
+*[use|try] {color_type} for the {house_place} [lights|light]
+*~i need {color_type} lights in [the|my] {house_place}
+*[turn|change] the color of the {house_place} [lights|light] to {color_type}
+*~could the lights be {color_type} [please|]
+*~i want to change the [light color|color of the lights]
 """,
     "iot_hue_lightdim": """
 [dim|lower|reduce|decrease|turn down|bring down] [the|my|these|] [lights|light|lighting|brightness]
@@ -131,12 +132,12 @@ TEMPLATES: dict[str, str] = {
 [give me] [less|dimmer|low|softer] [light|lights|lighting]
 ~can [the|] [lights|light] be [dimmed|turned down|lower]
 ~can [i|we] have [the|] [lights|light] [dimmed|lower|down]
-*[tone|take] down the [lights|lighting]
-*[soften|decrease] the [glow|light] in the {house_place}
-*[drop|cut] the [lights|brightness] {change_amount:lower}
+*[can you|] get the [lights|light] [a bit lower|lower] in the {house_place}
+*~there is too much light in the {house_place}
+*[bring|turn] the brightness down in the {house_place}
 *~the {house_place} is too bright
-*~my eyes hurt [dim|lower] the [lights|light]
-*[bring] the {house_place} [lights|light] down {change_amount:lower}
+*[bring|take] the {house_place} [lights|light] down {change_amount:lower}
+*~i would like the {house_place} [lights|light] dimmer
 """,
     "iot_hue_lightoff": """
 [turn off|switch off|shut off|kill|cut|put off] [the|my|all the|all|] [lights|light]
@@ -164,12 +165,12 @@ TEMPLATES: dict[str, str] = {
 [disable|deactivate|power off] the {house_place} [lights|light]
 [no more|no] [light|lights] [please|in here|]
 ~[time to sleep|i am going to bed|good night] [turn off|switch off] the [lights|light]
-*[turn out|douse|extinguish] the [lights|light]
-*[turn out|shut down] the [lights|light] in the {house_place}
-*[shut down|knock off] the {house_place} [lights|light]
-*~[nobody|no one] is in the {house_place} turn the [lights|light] off
-*~i [am done|have finished] with the [light|lights] [turn it off|shut it off]
-*[put] the {house_place} [lights|light] out
+*~i do not want [the lights|any light] on [anymore|now]
+*[have|get] the {house_place} [lights|light] turned off
+*[please|] all [the|] lights in the {house_place} off
+*~no one is in the {house_place} turn [off the light|the lights off]
+*~you can turn off the {house_place} [lights|light] now
+*[could you|] have the lights off in the {house_place}
 """,
     "iot_hue_lighton": """
 [turn on|switch on|put on|activate] [the|my|all the|all|] [lights|light]
@@ -194,11 +195,11 @@ TEMPLATES: dict[str, str] = {
 [start|enable|power on|activate] [the|all the] [lights|light]
 [enable|power on|activate] the {house_place} [lights|light]
 ~i am [home|back|awake] [turn on|switch on] the [lights|light]
-*[hit|flip on] the [lights|light]
-*[flip on|bring on] the {house_place} [lights|light]
-*~let there be light
+*[have|get] the [lights|light] turned on
+*[have|get] the {house_place} [lights|light] turned on
 *~the {house_place} is [dark|too dark]
-*[get] the [lights|light] in the {house_place} on
+*~i would like some light in the {house_place}
+*[could we|] have the lights on in the {house_place}
 """,
     "iot_hue_lightup": """
 [brighten|increase|raise|turn up|boost|brighten up] [the|my|these|] [lights|light|lighting|brightness]
@@ -228,11 +229,11 @@ make it [brighter|lighter] [in here|please|]
 ~the [light|lights] [is|are] [too low|too dim|too weak|not bright enough]
 [brighten|brighten up] [this room|the room|this place]
 [brighten|brighten up] the {house_place}
-*[crank|pump] up the [lights|brightness]
-*[step up|lift] the [light|brightness] in the {house_place}
-*[push|move] the [lights|brightness] up {change_amount:higher}
-*~the {house_place} is too dim
-*~we could use [more|brighter] light in the {house_place}
+*[please|] get more light in [the|my] {house_place}
+*~i would like the {house_place} [lights|light] brighter
+*[bring|put] the {house_place} [lights|light] up {change_amount:higher}
+*~the {house_place} is [too dim|not bright enough]
+*~there is not enough light in [here|the {house_place}]
 """,
     "iot_wemo_off": """
 [turn off|switch off|shut off|disable|deactivate|power off|stop|cut off] [the|my|this|] {device_type:plug}
@@ -254,11 +255,11 @@ make it [brighter|lighter] [in here|please|]
 [make sure|see that] the {device_type:plug} is [off|turned off]
 [power down|unplug] the {device_type:plug}
 [turn off|switch off] [everything|all plugs|all the sockets]
-*[take] the {device_type:plug} [offline|off]
-*[shut down|kill] the {device_type:plug}
-*[shut down|kill] the {device_type:plug} in the {house_place}
-*~i am [done|finished] with the {device_type:plug} [turn it off|shut it off]
-*[have] the {device_type:plug} [turned|switched] off
+*[get|have] the {device_type:plug} turned off
+*[get|have] the {device_type:plug} in the {house_place} turned off
+*~the {device_type:plug} should be off
+*~i am done with the {device_type:appliance} turn it off
+*[please|] no power for the {device_type:plug}
 """,
     "iot_wemo_on": """
 [turn on|switch on|enable|activate|power on|start|engage] [the|my|this|] {device_type:plug}
@@ -279,11 +280,11 @@ make it [brighter|lighter] [in here|please|]
 [turn on|switch on] the {device_type:plug} [at|after] {time}
 [make sure|see that] the {device_type:plug} is [on|turned on]
 [power up|plug in] the {device_type:plug}
-*[bring] the {device_type:plug} [online|on]
-*[fire up|power up] the {device_type:plug}
-*[fire up|power up] the {device_type:plug} in the {house_place}
-*~i [will|am going to] use the {device_type:plug} [turn it on|switch it on]
-*[have] the {device_type:plug} [turned|switched] on
+*[get|have] the {device_type:plug} turned on
+*[get|have] the {device_type:plug} in the {house_place} turned on
+*~the {device_type:plug} should be on
+*~i need the {device_type:appliance} turn it on
+*[please|] some power for the {device_type:plug}
 """,
     "audio_volume_mute": """
 [mute|silence] [the|my|] [volume|sound|speaker|speakers|audio|music]
@@ -310,11 +311,11 @@ mute [for|until|till] {time:duration}
 [go] [silent|mute|quiet]
 [put|set] [it|everything] on mute
 ~[quiet|silent] time
-*[hold|cut] the [noise|sound]
-*[zip it|not another word|pipe down]
-*~[i am in a meeting|the baby is sleeping] [mute|be quiet]
-*[no more sound|no more talking] [for|until] {time:duration}
-*[hold] the sound [for|until] {time:duration}
+*[please|] no more [talking|sound|noise]
+*~you should be [quiet|silent] [now|]
+*[turn|switch] yourself to [mute|silent]
+*[have|keep] the [volume|sound] off [for|until] {time:duration}
+*~i want it [quiet|silent] [for|until] {time:duration}
 """,
     "audio_volume_up": """
 [turn up|raise|increase|boost|up] [the|your|my|] [volume|sound|speaker volume|music|speakers|audio]
@@ -338,10 +339,10 @@ mute [for|until|till] {time:duration}
 [turn up|increase|raise] the volume for [this song|the music|me]
 [more|higher] volume [please|]
 [give me] [more|higher] volume
-*[crank|pump] [up|it up] [the music|the volume|]
-*[crank|pump] the [sound|volume] up {change_amount:higher}
-*[blast|amplify] [it|the music|the sound]
-*~i [could|can] barely hear [you|that|the music]
+*[could you|] get the [music|sound] up [a bit more|some more]
+*~the [music|sound|volume] is not loud enough
+*[turn|bring] [your|the] speaker up {change_amount:higher}
+*~i want this song [louder|to be louder]
 *[give] the {device_type:player} more volume
 """,
     "audio_volume_down": """
@@ -365,11 +366,11 @@ mute [for|until|till] {time:duration}
 [less|lower] volume [please|]
 [give me] [less|lower] volume
 [don't|do not] be so loud
-*[drop|dial down] the [volume|music|sound]
-*[drop|dial down] the [volume|music] {change_amount:lower}
-*[soften|tone down] the [sound|music|volume]
-*~my ears hurt it is too loud
-*[drop] the volume on the {device_type:player}
+*[could you|] get the [music|sound] down [a bit more|some more]
+*~the [volume|sound] is too [high|loud] [for me|]
+*[turn|bring] [your|the] speaker down {change_amount:lower}
+*~i want this song [quieter|to be quieter]
+*[give] the {device_type:player} less volume
 """,
     "alarm_query": """
 [show|list|check|tell me|give me|read|display|review] [me|] [my|the|all my|all the] alarms
@@ -402,12 +403,12 @@ mute [for|until|till] {time:duration}
 [my|all] alarms [please|]
 ~at what time [will i be woken up|are you waking me up|do i get up] {date}
 [check|confirm] [the|my] alarm [time|settings|status]
-*~[which] alarms [are coming up|will go off|are still on]
-*~[which] alarms [are coming up|will go off] {date}
-*[go over|look up|run through] my alarms
-*[look up|go over] my alarms for {date}
-*~am i getting woken up at {time}
-*~will [my|the] {alarm_type} alarm [ring|sound] {date}
+*~which alarms [are on|do i have|are set] [now|]
+*~which alarms [are on|do i have] for {date}
+*~could you tell me [about|] my alarms [please|]
+*[look at|read out] my alarms for {date}
+*~will my alarm [ring|go off] at {time}
+*~will my {alarm_type} alarm [ring|go off] {date}
 """,
     "alarm_remove": """
 [cancel|delete|remove|turn off|disable|clear|stop|erase] [my|the|this|that|] alarm
@@ -437,12 +438,12 @@ mute [for|until|till] {time:duration}
 ~i [don't|do not] need [the|my] {time} alarm [anymore|]
 ~i [want|would like|need] to [cancel|delete|remove] [my|the|an] alarm
 ~i [want|would like] to [cancel|delete|remove] my {time} alarm
-*[drop|scrap|call off] [my|the] alarm
-*[drop|scrap|call off] [my|the] {time} alarm
-*[drop|scrap|call off] [my|the] alarm for {date}
-*~forget about waking me [up|] {date}
-*[take away|scrap] the {alarm_type} alarm
-*~no [alarm|alarms] {date}
+*[please|] no alarm [for me|] {date}
+*[take|turn] the {time} alarm off [my list|please]
+*~my alarm for {date} can be [deleted|removed|cancelled]
+*~you do not need to wake me [up|] {date}
+*[have|get] the {alarm_type} alarm [deleted|removed]
+*~i want the {time} alarm [removed|deleted|off]
 """,
     "alarm_set": """
 [set|create|make|add|start|put] [an|the|my|a new] alarm [for|at] {time}
@@ -476,13 +477,13 @@ mute [for|until|till] {time:duration}
 ~i [need|want|would like] an alarm {date} at {time}
 [set|turn on] [the|my] alarm [to|on] {time}
 [schedule|program] an alarm [for|at] {time}
-*[ring|buzz] me at {time}
-*[ring|buzz] me {date} at {time}
-*[have] [the|my] alarm [go off|ring] at {time}
-*[have] [the|my] alarm [go off|ring] {date} at {time}
-*[get] an alarm [going|ready] for {time}
-*[make sure] i [am up|wake up] [by|at] {time} {date}
-*[put on] an alarm for the {event_name} {date}
+*[please|] an alarm for {time} [please|]
+*[have|get] my alarm [set|on] for {time} {date}
+*~i want you to wake me at {time}
+*~could you have an alarm ring at {time} {date}
+*~{date} i need to get up at {time}
+*[make sure] i wake up at {time} {date}
+*[put] an alarm on {date} for [my|the] {event_name}
 """,
     "lists_createoradd": """
 [create|make|start|begin|open] [a|a new|another|] list [please|for me|]
@@ -511,12 +512,12 @@ to [my|the] {list_name} list add {item}
 [new] {list_name} list
 [remember|note] {item} [on|in|for] my {list_name} list
 [save|write down] {item} [on|in] my list
-*[stick|throw] {item} on [my|the] {list_name} list
-*[stick|jot down] {item} on [my|the] list
-*[set up|get me] a [new|] list [called|named] {list_name}
-*[set up|begin] a {list_name} list [please|for me]
-*~we [ran out of|are out of] {item} [put|add] it on the {list_name} list
-*~my {list_name} list needs {item}
+*[please|] a new {list_name} list
+*[have|get] {item} [put|added] on my {list_name} list
+*~my {list_name} list needs {item} [on it|]
+*[start|make] me a list [called|named] {list_name}
+*~{item} should go on the {list_name} list
+*~i want to put {item} on [my|a] list
 """,
     "lists_query": """
 [show|read|tell|give] me [my|the|all my] [list|lists]
@@ -546,12 +547,12 @@ to [my|the] {list_name} list add {item}
 [list|name] [all my lists|my lists|the available lists|all lists]
 [let me see|let me hear] my {list_name} list
 [let me see|let me hear] my [list|lists]
-*[run through|go over] [my|the] {list_name} list
-*[run through|go over] [my|the] list
-*~[anything|something] [left|else] on my {list_name} list
-*~what did i [write|put] on my {list_name} list
-*~what have i got on [the|my] list [for|] {date}
-*[look up|look at] the {list_name} list
+*[please|] tell me my {list_name} list
+*~what did i put on my {list_name} list
+*~what did i put on [the|my] list
+*~is there anything on my {list_name} list
+*~what is there on my list for {date}
+*[look at|go over] [my|the] {list_name} list
 """,
     "lists_remove": """
 [delete|remove|erase|cancel|clear|get rid of|discard] [my|the|this|that|a] list
@@ -580,11 +581,11 @@ to [my|the] {list_name} list add {item}
 ~i [want|need] to [delete|remove] my {list_name} list
 ~i [want|need] to [delete|remove] {item} from my {list_name} list
 from [my|the] {list_name} list [remove|delete] {item}
-*[drop|strike] {item} from [my|the] {list_name} list
-*[drop|strike] {item} from [my|the] list
-*[throw away|scrap|trash] [my|the] {list_name} list
-*[throw away|scrap|trash] [my|the] list
-*~i already [bought|got] {item} [take|cross] it off [my|the] {list_name} list
+*[have|get] {item} [taken|removed] off my {list_name} list
+*[have|get] {item} removed from [my|the] list
+*~{item} can go off the {list_name} list
+*~my {list_name} list can be [deleted|removed|cleared]
+*~i want my {list_name} list [deleted|removed|cleared]
 """,
     "weather_query": """
 ~[what's|what is|how is|how's] the weather [like|] [please|]
@@ -625,13 +626,13 @@ weather in {place_name}
 ~how {weather_descriptor:sky} is it in {place_name}
 ~is {date} going to be {weather_descriptor:sky}
 ~[what's|what is] it like outside
-*~does it look like {weather_descriptor:falls} {date}
-*~what [weather|kind of weather] [can i expect|should i expect] {date}
-*~what [weather|kind of weather] [can i expect|should i expect] in {place_name}
-*~is a {weather_descriptor:gear} needed {date}
-*[let me know|fill me in on] the weather [for|] {date}
-*~any {weather_descriptor:falls} [coming|expected] {date}
-*~how does it look outside in {place_name}
+*~what weather will [we have|there be] {date}
+*~what weather do they have in {place_name}
+*~will i need [a|an|my] {weather_descriptor:gear} {date}
+*~does it {weather_descriptor:falls} {date}
+*~is there any {weather_descriptor:falls} in {place_name}
+*[let me know] the weather [for|] {date}
+*~how is it outside in {place_name} {date}
 """,
     "datetime_query": """
 ~[what's|what is] the time [now|right now|please|]
@@ -666,13 +667,13 @@ weather in {place_name}
 ~how late is it [now|]
 ~how late is it in {place_name}
 ~what [month|year] is it
-*~[have you|got] [got|] the time
-*~what does the clock say [in {place_name}|]
+*~could you tell me the time in {place_name} [now|]
+*~which day [is it|do we have] [today|]
 *~which day of the week is {date:month_day}
-*~what hour is it in {place_name}
-*~[how many days until] {event_name:holiday}
-*[read out|let me know] the [time|date] [please|]
-*[look up] the time in {place_name}
+*~what is the clock time in {place_name}
+*[let me know] the [time|date] [please|]
+*~how late is it now in {place_name}
+*~on what day is {event_name:holiday}
 """,
     "play_music": """
 play [some|the|] [music|songs|tunes|a song]
@@ -708,12 +709,12 @@ play [the next|another|a random|the last] [song|track]
 ~can i hear {song_name} by {artist_name}
 ~let me hear [some|] {artist_name}
 ~let me hear [some|] {music_genre}
-*[throw on|spin|cue] [some|] {music_genre} [music|]
-*[throw on|spin|cue up] {song_name} by {artist_name}
-*~i [am in the mood for|feel like hearing] [some|] {artist_name}
-*~i [am in the mood for|feel like hearing] [some|] {music_genre} [music|]
-*[find and play|look for] {song_name} [by|from] {artist_name}
-*[let's|let us] [hear|listen to] my {playlist_name} playlist
+*~could i listen to [some|] {music_genre} [music|]
+*~could you play {song_name} by {artist_name}
+*~i feel like [some|] {artist_name}
+*[have|get] some {music_genre} music playing
+*[find and play|find me] {song_name} by {artist_name}
+*~let us [hear|listen to] my {playlist_name} playlist
 """,
 }
 

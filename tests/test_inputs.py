@@ -1,0 +1,86 @@
+"""Tasks and models of a recipe are opened together: one message has the problems of all."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from edgedistill import build, inputs, recipe, target
+from edgedistill.errors import UsageError
+from edgedistill.store import Store
+
+RECIPE = """
+title: a test
+tasks: [home, garden]
+teacher: {model: ./teacher}
+student: {model: ./student}
+distill: {method: sft}
+package: {exporter: gguf}
+"""
+
+
+def a_task(folder, validation=5):
+    folder.mkdir()
+    (folder / "task.yaml").write_text("kind: tagged_answer\ntitle: t\ndescription: d\nlicence: cc0-1.0\n")
+    for part, count in (("seeds", 3), ("validation", validation), ("test", 2)):
+        rows = [json.dumps({"id": f"{n}", "question": f"q {n}", "answer": "a"}) for n in range(count)]
+        (folder / f"{part}.jsonl").write_text("\n".join(rows))
+
+
+def made(folder, text=RECIPE):
+    (folder / "small.yaml").write_text(text)
+    return recipe.load(str(folder / "small.yaml"))
+
+
+@pytest.mark.parametrize("open_them", [inputs.open_all, inputs.check])
+def test_problems_of_all_come_in_one_message(tmp_path, open_them):
+    a_task(tmp_path / "home")
+    (tmp_path / "home" / "test.jsonl").unlink()
+    (tmp_path / "student").mkdir()
+    with pytest.raises(UsageError) as caught:
+        open_them(made(tmp_path))
+    assert caught.value.problem.startswith("recipe `small` cannot be built\n")
+    for line in ("test.jsonl: missing", "garden has no task.yaml", "teacher.model: folder", "no config.json"):
+        assert line in caught.value.problem
+    assert "a task is task.yaml plus three .jsonl files" in caught.value.hint
+    assert "give a folder or a hub id" in caught.value.hint
+
+
+def test_one_problem_is_told_as_it_is(tmp_path, tiny_llama):
+    a_task(tmp_path / "home")
+    text = RECIPE.replace("./teacher", str(tiny_llama)).replace("./student", str(tiny_llama))
+    with pytest.raises(UsageError, match=r"^task folder .*garden has no task\.yaml$"):
+        inputs.open_all(made(tmp_path, text))
+
+
+def test_an_exam_longer_than_the_validation_items_is_refused(tmp_path, tiny_llama):
+    a_task(tmp_path / "home", validation=10)
+    a_task(tmp_path / "garden", validation=9)
+    text = RECIPE.replace("./teacher", str(tiny_llama)).replace("./student", str(tiny_llama))
+    with pytest.raises(UsageError, match=r"^prefer\.exam_size: 10, but task `garden` has 9 items in "):
+        inputs.open_all(made(tmp_path, text + "prefer: {exam_size: 10}\nalign: {}\n"))
+
+
+def test_whole_inputs_are_opened(tmp_path, tiny_llama):
+    a_task(tmp_path / "home")
+    a_task(tmp_path / "garden")
+    text = RECIPE.replace("./teacher", str(tiny_llama)).replace("./student", str(tiny_llama))
+    tasks, teacher, student = inputs.open_all(made(tmp_path, text))
+    assert [task.name for task in tasks] == ["home", "garden"]
+    assert teacher.path == student.path == tiny_llama.resolve()
+
+
+def test_a_check_leaves_models_of_a_hub_alone(tmp_path):
+    a_task(tmp_path / "home")
+    a_task(tmp_path / "garden")
+    pinned = f"{{model: org/name, revision: {'ab12' * 10}}}"
+    inputs.check(made(tmp_path, RECIPE.replace("{model: ./teacher}", pinned).replace("{model: ./student}", pinned)))
+
+
+def test_a_build_tells_them_before_its_first_stage(tmp_path):
+    store = Store(tmp_path / "runs")
+    in_order = r"home has no [\s\S]*garden has no [\s\S]*teacher\.model[\s\S]*student\.model"
+    with pytest.raises(UsageError, match=in_order):
+        build.build(store, made(tmp_path), target.load("rpi5"))
+    assert not store.steps and not store.runs.exists()
