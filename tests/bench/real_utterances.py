@@ -44,8 +44,8 @@ def main(bundle: Path, data: Path) -> None:
     exact = sum(home.grader.is_right(one, right) for one, right in zip(given, expected, strict=True))
     intents = sum(_intent(one) == row["intent"] for one, row in zip(given, rows, strict=True))
     for name, hits in (("intent accuracy", intents), ("exact match", exact)):
-        low, high = wilson(hits, len(rows))
-        print(f"{name:16}  {hits / len(rows):.3f}   {low:.3f}-{high:.3f}    {len(rows)}")
+        interval = wilson(hits, len(rows))
+        print(f"{name:16}  {hits / len(rows):.3f}   {interval.low:.3f}-{interval.high:.3f}    {len(rows)}")
     for name, value in home.grader.details(given, expected).items():
         print(f"{name:16}  {value:.3f}")
     for row, one, right in zip(rows, given, expected, strict=True):
