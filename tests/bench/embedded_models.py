@@ -195,7 +195,7 @@ def teacher_questions(teacher: Model) -> None:
     """Parse rate, distinctness, and whether the target agrees with the teacher's own worked answer."""
     print("\nteacher, questions from three seeds, temperature 1.0")
     for task, description, folder, prompts, count in _question_jobs():
-        pairs, asked, _ = write_questions(teacher, task, description, folder, prompts, count)
+        pairs, asked, broken = write_questions(teacher, task, description, folder, prompts, count)
         seeds = {row["question"] for row in rows_of(folder / "seeds.jsonl")}
         distinct = {question for question, _ in pairs} - seeds
         worked = teacher.say([plain_prompt(description, question) for question, _ in pairs], 200)
@@ -211,7 +211,8 @@ def teacher_questions(teacher: Model) -> None:
         show(
             f"  {task}",
             {
-                "parsed": len(pairs) / asked,
+                "parsed": len(pairs) / max(1, len(pairs) + broken),
+                "of_asked": len(pairs) / asked,
                 "distinct": len(distinct) / n,
                 "on_task": on_task / n,
                 "target_agrees": agree / n,

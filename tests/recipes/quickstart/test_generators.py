@@ -45,7 +45,8 @@ def test_documents_leave_out_the_kept_questions():
     """Every question of the first 300 documents is kept back: a second run must not contain one of them."""
 
     def asked(avoid: frozenset[str]) -> set[str]:
-        texts = ("".join(text for text, _ in d) for d in islice(documents.teacher_documents(Random(4), avoid, ["tea", "milk"]), 300))
+        drawn = islice(documents.teacher_documents(Random(4), avoid, ["tea", "milk"]), 300)
+        texts = ("".join(text for text, _ in document) for document in drawn)
         return {found for text in texts for found in re.findall(r"Question: (.*?)\nAnswer:", text, re.DOTALL)}
 
     kept = frozenset(asked(frozenset()))
