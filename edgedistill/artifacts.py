@@ -5,7 +5,9 @@ Rows are JSON Lines on disk. Reading is lazy: in dry mode the folder need not ex
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+import statistics
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,6 @@ from edgedistill.models import Model
 @dataclass(frozen=True)
 class Artifact:
     """A stage's folder. `key` names everything that went into it."""
-
 
     path: Path
     key: str = ""
@@ -66,9 +67,32 @@ class Score:
     draft_id: str
     task: str
     score: float
-    """0-1"""
-    hits: str
-    """One `0` or `1` per exam item, in the order of exam.jsonl."""
+    """0-1, the mean of the credits; where not all was asked, an estimate of what that would be."""
+    hits: str = ""
+    """One `0` or `1` per exam item, in the order of exam.jsonl; another letter where the item was not asked. Empty
+    where the signal knows no right and wrong."""
+    values: Sequence[float | None] = ()
+    """What the signal measured per exam item, where that is not a hit: natural logarithm of the item's credit, None
+    where the item was not asked."""
+    answered: int = 0
+    """Exam items that the score rests on; `prefer` sets it, and `error`."""
+    error: float | None = None
+    """Standard error of `score`, with what an estimate adds to it."""
+
+    @property
+    def credits(self) -> list[float | None]:
+        """Per exam item 0-1, None where it was not asked."""
+        if self.values:
+            return [None if value is None else math.exp(value) for value in self.values]
+        return [float(hit) if hit in "01" else None for hit in self.hits]
+
+    @property
+    def standard_error(self) -> float:
+        """Of the mean of the asked items' credits, as a sample of items like these; infinite for fewer than two."""
+        asked = [credit for credit in self.credits if credit is not None]
+        if len(asked) < 2:
+            return math.inf
+        return math.sqrt(statistics.variance(asked) / len(asked))
 
 
 @dataclass(frozen=True)
@@ -136,6 +160,29 @@ class Tailored(Artifact):
 
     def rows(self) -> Iterator[TailoredRow]:
         return (TailoredRow(**row) for row in read_rows(self.path / "rows.jsonl"))
+
+
+@dataclass(frozen=True)
+class GradedAnswer:
+    """What a student made of one test item."""
+
+    task: str
+    id: str
+    shots: int
+    """Solved examples that it was shown."""
+    right: bool
+    has_format: bool
+    """The answer can be read at all."""
+    given: str | None
+    """Content of `<ans>…</ans>`."""
+
+
+@dataclass(frozen=True)
+class Graded(Artifact):
+    """graded.jsonl, in the order of tasks, shots and items; the whole answers are in shards/."""
+
+    def rows(self) -> Iterator[GradedAnswer]:
+        return (GradedAnswer(**row) for row in read_rows(self.path / "graded.jsonl"))
 
 
 @dataclass(frozen=True)

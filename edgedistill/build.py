@@ -11,9 +11,10 @@ in dry mode this same function is the plan.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from edgedistill import inputs
-from edgedistill.artifacts import Bundle, Measurements, Student
+from edgedistill.artifacts import Bundle, Measurements, Student, Teacher
 from edgedistill.recipe import Recipe
 from edgedistill.stages.align import align
 from edgedistill.stages.bundle import bundle
@@ -34,17 +35,20 @@ class Built:
     student: Student
     measurements: Measurements
     bundle: Bundle
+    aligned: Teacher | None = None
 
 
-def build(store: Store, recipe: Recipe, target: Target) -> Built:
-    """Run every stage that is not cached, in order."""
-    tasks, teacher, student = inputs.open_all(recipe)
+def build(store: Store, recipe: Recipe, target: Target, test_items: Path | None = None) -> Built:
+    """Run every stage that is not cached, in order. `test_items`: a folder with files in place of the tasks' own."""
+    tasks, teacher, student = inputs.open_all(recipe, test_items=test_items, may_fetch=not store.dry)
+    others = inputs.respondents(recipe, may_fetch=not store.dry)
 
-    writer = teacher
+    writer, aligned = teacher, None
     if recipe.prefer and recipe.align:
         drafts = store.run(elicit, teacher, tasks, recipe.elicit, recipe.seed)
-        preferences = store.run(prefer, drafts, student, tasks, recipe.prefer, recipe.seed)
-        writer = store.run(align, preferences, teacher, recipe.align, recipe.seed).model(teacher)
+        preferences = store.run(prefer, drafts, student, tasks, recipe.prefer, recipe.seed, others)
+        aligned = store.run(align, preferences, teacher, recipe.align, recipe.seed)
+        writer = aligned.model(teacher)
 
     tailored = store.run(tailor, writer, tasks, recipe.tailor, recipe.seed)
     tuned = store.run(distill, tailored, student, tasks, recipe.distill, recipe.seed)
@@ -57,4 +61,4 @@ def build(store: Store, recipe: Recipe, target: Target) -> Built:
     shipped = store.run(
         bundle, measured, candidates, tuned.model(student), teacher, student, tasks, target, recipe.name
     )
-    return Built(tuned, measured, shipped)
+    return Built(tuned, measured, shipped, aligned)

@@ -34,9 +34,9 @@ class Origin(Section):
     """A model that went in."""
 
     name: str
-    """What the recipe calls it: a folder, or a hub id with its revision."""
+    """What the recipe calls it: a folder, a hub id with its revision, or a name with the server's address."""
     sha256: str
-    """Over its weights and tokenizer."""
+    """Over its weights and tokenizer; empty for a model that answered on a server."""
     licence: str
 
 

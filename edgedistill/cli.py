@@ -31,6 +31,12 @@ _OF_THE_USER = {
 _TARGET = click.option("--target", required=True, metavar="NAME|PATH", help="Device: a shipped target or a YAML file.")
 _RECIPE = click.option("--recipe", metavar="NAME|PATH", help="What to make. Default: the target's own, `quickstart`.")
 _SET = click.option("--set", "overrides", multiple=True, metavar="A.B=VALUE", help="Change one value of the recipe.")
+_TEST_ITEMS = click.option(
+    "--test-items",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Ask the test items of the files in this folder, e.g. a public benchmark's, instead of the tasks' own.",
+)
 _RUNS = click.option("--runs", default="runs", show_default=True, type=click.Path(path_type=Path), help="Work folder.")
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 
@@ -59,6 +65,7 @@ def cli(context: click.Context) -> None:
 @click.option("--fresh", type=click.Choice(STAGES), metavar="STAGE", help="Do this stage and all after it again.")
 @click.option("--device", metavar="ADDRESS", help="Where to measure: `local`. Default: as the target says.")
 @click.option("--require", type=click.Choice(["measured"]), help="Count a budget without measured evidence as missed.")
+@_TEST_ITEMS
 @_RUNS
 @click.option("--dist", default="dist", show_default=True, type=click.Path(path_type=Path), help="Where bundles go.")
 @_JSON
@@ -73,11 +80,32 @@ def build(**options: Any) -> int:
 @_TARGET
 @_RECIPE
 @_SET
+@click.option(
+    "--accelerator", metavar="NAME", help="Estimate hours on this GPU, e.g. `a100-80gb`. Default: the recipe's."
+)
+@_TEST_ITEMS
 @_RUNS
 @_JSON
 def plan(**options: Any) -> int:
     """Show what would run, what is cached, and whether it fits the device."""
     from edgedistill.commands.plan import run
+
+    return run(**options)
+
+
+@cli.command(epilog="Example:  edgedistill arms --recipe bbh-mini --seeds 3")
+@click.option("--recipe", required=True, metavar="NAME|PATH", help="What to compare on.")
+@_SET
+@click.option("--seeds", type=click.IntRange(min=1), help="Runs of everything, each with its own seed. Default: 3.")
+@_TEST_ITEMS
+@_RUNS
+@_JSON
+def arms(**options: Any) -> int:
+    """Compare ARTE with its ablations, with intervals.
+
+    Each arm trains the same student on other data: of the original teacher, of the aligned one, or of both.
+    """
+    from edgedistill.commands.arms import run
 
     return run(**options)
 

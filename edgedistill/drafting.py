@@ -1,4 +1,4 @@
-"""How a teacher writes: new questions from three rotating seeds, and answers. `elicit` and `tailor` share it.
+"""How a teacher writes new questions from three rotating seeds. `elicit` and `tailor` share it.
 
 Source   ARTE, arXiv:2406.19227v1, sec. 3.1 and appendices F, H. Rotation and removal of duplicates are ours: the paper
          says nothing about either.
@@ -13,17 +13,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
+from edgedistill.duplicates import Known
 from edgedistill.engine import Engine, user
 from edgedistill.errors import StageFailed
-from edgedistill.prompts import extract_answer, parse_questions, question_prompt
+from edgedistill.prompts import excerpt, question_prompt
 from edgedistill.sections import ElicitConfig, TailorConfig
 from edgedistill.shards import Row, seed_of, shard
-from edgedistill.task import Item, Task, fold
+from edgedistill.tagged_questions import Parsed, holds_entities, parse
+from edgedistill.task import Item, Task
 
 PROMPTS_PER_SHARD = 128
-ANSWERS_PER_SHARD = 512
-END_OF_ANSWER = "</ans>"
-"""Nothing after it is read, so nothing after it is generated."""
+TRIAL_SHARE = 0.1
+"""Of the prompts that `attempts` allows. A teacher that has not written one tagged question by then never will."""
 
 
 @dataclass(frozen=True)
@@ -44,25 +45,31 @@ def write_questions(
     config: ElicitConfig | TailorConfig,
     seed: int,
     counts: Counter[str],
+    what: str,
     on_done: Callable[[int], None],
 ) -> list[Question]:
-    """`wanted` new questions, none equal to a seed, validation or test question or to another.
+    """`wanted` new questions, none a duplicate of a seed, validation or test question or of another.
 
     Leaves   shards under `folder`: one row per prompt, with its whole answer
-    Adds     to `counts`: prompts, parsed, malformed, duplicate_of_seed …, surplus
-    Raises   StageFailed when the prompts that `attempts` allows did not yield enough
+    Adds     to `counts`: prompts, parsed, repaired, malformed, duplicate_of_seed …, near_duplicate_of_seed …, surplus
+    Raises   StageFailed when `attempts` times the prompts that would be needed did not yield enough, or a tenth of them
+             not one tagged question. Both are looked at between rounds, whose size no limit changes: with a higher
+             `attempts`, a rerun goes on from here. `what` (stage and task) opens the message
     """
-    taken = _taken(task)
+    known = Known(task.seeds, task.validation, task.test, config.near_duplicate)
+    has_entities = any(holds_entities(item.question + item.answer) for item in task.seeds)
     kept: list[Question] = []
     budget = config.attempts * math.ceil(wanted / config.per_prompt)
-    number = 0
+    number, unread = 0, ""
     while len(kept) < wanted:
-        before, asked = len(kept), counts["prompts"]
-        prompts = range(asked, min(budget, asked + _round_size(wanted - before, config.per_prompt)))
-        if not prompts:
-            raise _gave_up(task, wanted, before, counts)
+        asked, before = counts["prompts"], len(kept)
+        if asked >= budget or (asked >= TRIAL_SHARE * budget and not counts["parsed"]):
+            raise _gave_up(what, wanted, before, budget, counts, unread)
+        prompts = range(asked, asked + _round_size(wanted - before, config.per_prompt))
         for row in shard(folder, number, lambda: _ask(teacher(), task, prompts, config, seed)):  # noqa: B023
-            _sort_in(row["text"], taken, kept, wanted, counts)
+            parsed = parse(row["text"], has_entities=has_entities)
+            unread = unread or ("" if parsed.pairs else row["text"])
+            _sort_in(parsed, known, kept, wanted, counts)
         counts["prompts"] += len(prompts)
         number += 1
         on_done(len(kept) - before)
@@ -97,71 +104,41 @@ def pairs(items: Sequence[Item]) -> list[tuple[str, str]]:
     return [(item.question, item.answer) for item in items]
 
 
-def _taken(task: Task) -> dict[str, str]:
-    """Folded question -> where it is from. Later parts win, so that a clash with the test is reported as such."""
-    parts = {"seed": task.seeds, "validation": task.validation, "test": task.test}
-    return {fold(item.question): f"duplicate_of_{part}" for part, items in parts.items() for item in items}
-
-
-def _sort_in(text: str, taken: dict[str, str], kept: list[Question], wanted: int, counts: Counter[str]) -> None:
+def _sort_in(parsed: Parsed, known: Known, kept: list[Question], wanted: int, counts: Counter[str]) -> None:
     """Keep the new questions of one answer; count what became of every one."""
-    found, malformed = parse_questions(text)
-    counts["malformed"] += malformed + (not found and not malformed)
-    counts["parsed"] += len(found)
-    for question, answer in found:
-        folded = fold(question)
-        if folded in taken:
-            counts[taken[folded]] += 1
-        elif len(kept) == wanted:
-            counts["surplus"] += 1
+    counts["parsed"] += len(parsed.pairs)
+    counts["repaired"] += parsed.repaired
+    counts["malformed"] += parsed.malformed + (not parsed.pairs and not parsed.malformed)
+    for question, answer in parsed.pairs:
+        reason = known.why_known(question) or ("surplus" if len(kept) == wanted else None)
+        if reason:
+            counts[reason] += 1
         else:
-            taken[folded] = "duplicate_of_another"
+            known.add(question)
             kept.append(Question(len(kept) + 1, question, answer))
 
 
-def _gave_up(task: Task, wanted: int, got: int, counts: Counter[str]) -> StageFailed:
+def _gave_up(what: str, wanted: int, got: int, budget: int, counts: Counter[str], unread: str) -> StageFailed:
     told = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in sorted(counts.items()) if count)
+    if not counts["parsed"]:
+        return StageFailed(
+            f"{what}: {counts['prompts']:,} of at most {budget:,} prompts brought not one tagged question; "
+            f"the teacher says: {excerpt(unread)}",
+            "raise `max_question_tokens` if it is cut off, or choose a teacher that keeps to the form of the prompt; "
+            "what it wrote is kept",
+        )
     return StageFailed(
-        f"task `{task.name}`: the teacher wrote {got:,} of {wanted:,} usable questions ({told})",
-        "ask for fewer questions, raise `attempts`, or choose a teacher that keeps to the form of the prompt",
+        f"{what}: the teacher wrote {got:,} of {wanted:,} usable questions and used up its {budget:,} prompts ({told})",
+        f"{_mend(counts)}. With a higher `attempts` the same command goes on from here: what was written is kept",
     )
 
 
-def write_answers(
-    folder: Path,
-    teacher: Callable[[], Engine],
-    prompts: Sequence[str],
-    max_tokens: int,
-    temperature: float,
-    seed: int,
-    on_done: Callable[[int], None],
-) -> list[str]:
-    """One answer per prompt, up to the end of its `<ans>…</ans>`, in shards under `folder`."""
-    texts: list[str] = []
-    for number, start in enumerate(range(0, len(prompts), ANSWERS_PER_SHARD)):
-        asked = [user(prompt) for prompt in prompts[start : start + ANSWERS_PER_SHARD]]
-        rows = shard(
-            folder,
-            number,
-            lambda: (
-                {"text": text}
-                for text in teacher().generate(
-                    asked,  # noqa: B023
-                    max_tokens=max_tokens,
-                    temperature=temperature,
-                    seed=seed_of(seed, "answers", number),  # noqa: B023
-                    stop=END_OF_ANSWER,
-                )
-            ),
-        )
-        texts += [row["text"] for row in rows]
-        on_done(len(rows))
-    return texts
-
-
-def why_unusable(rationale: str) -> str | None:
-    """The reason why nothing can be learnt from a rationale; None where it can."""
-    answer = extract_answer(rationale)
-    if answer is None:
-        return "no_answer"
-    return None if answer else "empty_answer"
+def _mend(counts: Counter[str]) -> str:
+    """What to do about the most frequent reason that questions were not usable."""
+    near = sum(count for name, count in counts.items() if name.startswith("near_duplicate"))
+    exact = sum(count for name, count in counts.items() if name.startswith("duplicate"))
+    if counts["malformed"] >= max(near, exact):
+        return "raise `max_question_tokens` if answers are cut off, or choose a teacher that keeps to the form"
+    if near > exact:
+        return "raise `near_duplicate`, or set it to null where all questions of the task are made alike"
+    return "ask for fewer questions, raise the temperature, or add seeds"

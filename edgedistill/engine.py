@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
@@ -42,6 +43,20 @@ class Engine(Protocol):
     def first_token_log_probs(self, conversations: Sequence[Messages]) -> Any:
         """(conversations, vocabulary) float32 natural-log probabilities of the first answer token."""
 
+    def answer_log_probs(
+        self,
+        conversations: Sequence[Messages],
+        answers: Sequence[str],
+        *,
+        on_done: Callable[[int], None] = lambda n: None,
+    ) -> list[list[float]]:
+        """Natural-log probability of each token of `answers[i]`, right after the rendered `conversations[i]`.
+
+        Nothing is generated. The prompt's tokens stay as they are and the answer is tokenized on its own, without
+        special tokens. What the conversations of one call have in common at their start is encoded once, and so is a
+        conversation that comes several times with different answers. `on_done(n)` after every n answers.
+        """
+
     def close(self) -> None:
         """Free the memory."""
 
@@ -52,9 +67,13 @@ class Engine(Protocol):
     ) -> None: ...
 
 
-def open_engine(model: Model) -> Engine:
-    """The model in the engine that its recipe names."""
-    engine: Engine = components.load("engines", model.engine).open_engine(model)
+def open_engine(model: Model, answered: Path | None = None) -> Engine:
+    """The model in the engine that its recipe names.
+
+    answered  file where a server's answers are kept as they come; other engines have no use for it
+    """
+    module = components.load("engines", model.engine)
+    engine: Engine = module.open_engine(model, answered) if model.server else module.open_engine(model)
     return engine
 
 

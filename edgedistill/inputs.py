@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from textwrap import indent
 
-from edgedistill import models, task
+from edgedistill import context, duplicates, models, task
 from edgedistill.errors import UsageError
 from edgedistill.models import Model
 from edgedistill.recipe import Recipe
@@ -14,56 +15,100 @@ from edgedistill.task import Task
 _ROLES = ("teacher", "student")
 
 
-def open_all(recipe: Recipe) -> tuple[list[Task], Model, Model]:
-    """Tasks, teacher and student. Raises one UsageError with the problems of all."""
+def open_all(
+    recipe: Recipe, *, test_items: Path | None = None, may_fetch: bool = True
+) -> tuple[list[Task], Model, Model]:
+    """Tasks, teacher and student. Raises one UsageError with the problems of all.
+
+    test_items   a folder whose files replace the tasks' own test items
+    may_fetch    False for a plan: hub models are looked up here only, and tasks need not be prepared yet
+    """
     problems: list[UsageError] = []
-    tasks = _tasks(recipe, problems)
-    found = _models(recipe, _ROLES, problems)
+    tasks = _tasks(recipe, problems, test_items, needs_items=may_fetch)
+    found = _models(recipe, problems, may_fetch)
+    if recipe.prefer and recipe.align and not problems:
+        try:
+            context.check(found["student"], [task for task in tasks if task.has_items], recipe.prefer)
+        except UsageError as error:
+            problems.append(error)
     _raise(recipe, problems)
     return tasks, found["teacher"], found["student"]
 
 
-def check(recipe: Recipe) -> None:
-    """The same problems without a network: models of a hub are left for the build."""
-    problems: list[UsageError] = []
-    _tasks(recipe, problems)
-    _models(recipe, tuple(role for role in _ROLES if getattr(recipe, role).revision is None), problems)
-    _raise(recipe, problems)
+def respondents(recipe: Recipe, *, may_fetch: bool = True) -> list[Model]:
+    """The models that sit the validation items beside the student, for `prefer.exam: irt`. Raises UsageError."""
+    if recipe.prefer is None or recipe.prefer.exam != "irt":
+        return []
+    return [
+        models.resolve(config, recipe.folder, f"prefer.respondents.{number}", may_fetch=may_fetch)
+        for number, config in enumerate(recipe.prefer.respondents)
+    ]
 
 
-def _tasks(recipe: Recipe, problems: list[UsageError]) -> list[Task]:
+def check(recipe: Recipe) -> list[str]:
+    """The same problems without a network. Returns what a build still needs: models to fetch, tasks to prepare."""
+    tasks, *found = open_all(recipe, may_fetch=False)
+    return missing(tasks, [*found, *respondents(recipe, may_fetch=False)])
+
+
+def missing(tasks: list[Task], found: list[Model]) -> list[str]:
+    """What a build has to fetch, and what the user has to prepare for it, one paragraph each."""
+    notes = [f"{model.name} will be downloaded" for model in found if not model.is_here]
+    unprepared = [task for task in tasks if not task.has_items]
+    if unprepared:
+        names = ", ".join(task.name for task in unprepared)
+        notes.append(f"{len(unprepared)} of {len(tasks)} tasks ship without items, to be prepared by you: {names}")
+        notes += dict.fromkeys((task.info.prepare or "").strip() for task in unprepared)
+    return notes
+
+
+def _tasks(recipe: Recipe, problems: list[UsageError], test_items: Path | None, needs_items: bool) -> list[Task]:
     exam = recipe.prefer.exam_size if recipe.prefer and recipe.align else 0
     found = []
     for name in recipe.tasks:
         try:
-            found.append(task.load(recipe.folder / os.path.expanduser(name)))
+            folder = recipe.folder / os.path.expanduser(name)
+            made = task.load(folder, test_items=test_items, needs_items=needs_items)
+            found.append(made)
         except UsageError as error:
             problems.append(error)
             continue
-        if (items := len(found[-1].validation)) < exam:
+        if made.has_items and (items := len(made.validation)) < exam:
             problems.append(
                 UsageError(
-                    f"prefer.exam_size: {exam}, but task `{found[-1].name}` has {items} items in validation.jsonl",
+                    f"prefer.exam_size: {exam}, but task `{made.name}` has {items} items in validation.jsonl",
                     "lower it, or add items",
                 )
             )
+        elif made.has_items:
+            _check_duplicates(recipe, made, problems)
     return found
 
 
-def _models(recipe: Recipe, roles: tuple[str, ...], problems: list[UsageError]) -> dict[str, Model]:
-    found = {}
-    for role in roles:
+def _check_duplicates(recipe: Recipe, made: Task, problems: list[UsageError]) -> None:
+    limits = {"elicit": recipe.elicit.near_duplicate} if recipe.prefer and recipe.align else {}
+    for section, near in {**limits, "tailor": recipe.tailor.near_duplicate}.items():
         try:
-            found[role] = models.resolve(getattr(recipe, role), recipe.folder, role)
+            duplicates.check(made, near, f"{section}.near_duplicate")
+        except UsageError as error:
+            problems.append(error)
+
+
+def _models(recipe: Recipe, problems: list[UsageError], may_fetch: bool) -> dict[str, Model]:
+    found = {}
+    for role in _ROLES:
+        try:
+            found[role] = models.resolve(getattr(recipe, role), recipe.folder, role, may_fetch=may_fetch)
         except UsageError as error:
             problems.append(error)
     return found
 
 
 def _raise(recipe: Recipe, problems: list[UsageError]) -> None:
-    if len(problems) == 1:
+    told = {error.problem: error for error in problems}  # every task says it when the folder of test items is missing
+    if len(told) == 1:
         raise problems[0]
-    if problems:
-        told = "\n".join(indent(error.problem, "  ") for error in problems)
-        hints = dict.fromkeys(error.hint for error in problems if error.hint)
-        raise UsageError(f"recipe `{recipe.name}` cannot be built\n{told}", "; ".join(hints))
+    if told:
+        lines = "\n".join(indent(problem, "  ") for problem in told)
+        hints = dict.fromkeys(error.hint for error in told.values() if error.hint)
+        raise UsageError(f"recipe `{recipe.name}` cannot be built\n{lines}", "; ".join(hints))

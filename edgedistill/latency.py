@@ -124,7 +124,7 @@ def noisy_because(raw: Raw) -> list[str]:
 
 def main() -> None:
     """The measuring process. It ends with the build that started it."""
-    subprocesses._end_with_parent()
+    subprocesses.end_with_parent()
     request = json.load(sys.stdin)
     print(json.dumps(asdict(_run(request))))
 
@@ -147,7 +147,7 @@ def _repeat(engine: Any, request: dict[str, Any]) -> dict[str, list[Any]]:
     ids = [token for messages in prompts for token in engine.token_ids(messages)]
     long = (ids * (PREFILL_TOKENS // len(ids) + 1))[: min(PREFILL_TOKENS, request["context"] - 1)]
     for number in range(WARM_UP + RUNS):
-        sequences.cut(0, 0)
+        sequences.rewind(0)
         begun = time.perf_counter()
         prompt = engine.token_ids(prompts[number % len(prompts)])
         token = int(sequences.feed([(0, prompt)])[0].argmax())
@@ -156,7 +156,7 @@ def _repeat(engine: Any, request: dict[str, Any]) -> dict[str, list[Any]]:
         for _ in range(fed):  # past the end of the answer too: every run decodes equally many
             token = int(sequences.feed([(0, [token])])[0].argmax())
         ended = time.perf_counter()
-        sequences.cut(0, 0)
+        sequences.rewind(0)
         sequences.feed([(0, long)])
         filled = time.perf_counter()
         if number >= WARM_UP:

@@ -12,11 +12,11 @@ import operator
 import os
 import re
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from edgedistill import components
+from edgedistill import chat_template, components, hub
 from edgedistill.errors import UsageError
 from edgedistill.files import licence_texts, read_json, sha256_of
 from edgedistill.sections import ModelConfig
@@ -35,6 +35,9 @@ ALLOWED = (
     "model.safetensors.index.json",
 )
 """What a copy of a model for another program may hold, beside *.safetensors."""
+
+FETCHED = (*ALLOWED, "*.safetensors", "README.md", "LICENSE*")
+"""What of a hub model is downloaded."""
 
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 _ADAPTERS = ("adapter_config.json", "adapter_model.*")
@@ -75,6 +78,8 @@ class Model:
     """What the recipe calls it: folder or hub id with revision."""
     licence: str = "unknown"
     """As the model card states it."""
+    server: ModelConfig | None = None
+    """Who answers for it, where there is no folder: engine `openai`."""
 
     def identity(self) -> dict[str, Any]:
         """Hash of the weights, the engine's version, and the licence with its texts, which the bundle repeats."""
@@ -85,6 +90,11 @@ class Model:
             "licence_texts": {path.name: sha256_of(path) for path in licence_texts(self.path)},
         }
 
+    @property
+    def is_here(self) -> bool:
+        """False for a hub model that a build would fetch first."""
+        return self.server is not None or self.path.is_dir()
+
     def shape(self) -> Shape:
         return shape_of(self.path)
 
@@ -93,43 +103,42 @@ class Model:
         return sorted(p for p in self.path.iterdir() if p.name in ALLOWED or p.suffix == ".safetensors")
 
 
-def resolve(config: ModelConfig, folder: Path, role: str) -> Model:
+def resolve(config: ModelConfig, folder: Path, role: str, *, may_fetch: bool = True) -> Model:
     """The model that a recipe names, checked; a hub id is fetched at its pinned revision.
 
+    Without `may_fetch` nothing is fetched: a hub model that is not here is given as one that a build would fetch.
+    A server is not asked either: its model is known by the address, the name and what else a request says.
     Raises  UsageError for a folder that is missing, unsafe or not complete.
     """
+    if config.base_url is not None:
+        return _on_a_server(config)
     local = folder / os.path.expanduser(config.model)
     if local.is_dir():
-        path, name = local.resolve(), config.model
-    elif re.fullmatch(r"[\w.-]+/[\w.-]+", config.model) and not config.model.startswith("."):
-        path, name = _fetch(config, role), f"{config.model}@{config.revision}"
-    else:
+        return _opened(config, folder, role, local.resolve(), config.model)
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", config.model) or config.model.startswith("."):
         raise UsageError(f"{role}.model: folder {local} does not exist", "give a folder or a hub id like `org/name`")
+    hub.check_pin(config, role)
+    name = f"{config.model}@{config.revision}"
+    path = hub.fetch(config, role, FETCHED) if may_fetch else hub.found(config)
+    return _opened(config, folder, role, path, name) if path else Model(Path(name), name, config.engine, name)
+
+
+def _on_a_server(config: ModelConfig) -> Model:
+    """The key holds what the recipe says, since a server's list names no weights: `--fresh` after they changed."""
+    name = f"{config.model} at {config.base_url}"
+    said = json.dumps(config.extra_body, sort_keys=True) if config.extra_body else ""
+    return Model(Path(name), f"{name} {said}".strip(), config.engine, name, server=config)
+
+
+def _opened(config: ModelConfig, folder: Path, role: str, path: Path, name: str) -> Model:
+    if config.chat_template:
+        path = chat_template.laid_over(path, folder / config.chat_template, FETCHED)
     check(path, role)
     model = Model(path, "", config.engine, name, _licence(path))
     digest = hashlib.sha256()
     for file in model.files():
         digest.update(f"{file.name} {sha256_of(file)}\n".encode())
-    return Model(path, digest.hexdigest(), config.engine, name, model.licence)
-
-
-def _fetch(config: ModelConfig, role: str) -> Path:
-    if not config.revision or not re.fullmatch(r"[0-9a-f]{40}", config.revision):
-        raise UsageError(
-            f"{role}.revision: {config.revision!r} does not pin hub model {config.model}",
-            "give the full 40-digit commit, so that the same recipe always means the same weights",
-        )
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-    patterns = [*ALLOWED, "*.safetensors", "README.md", "LICENSE*"]
-    try:
-        return Path(snapshot_download(config.model, revision=config.revision, allow_patterns=patterns))
-    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
-        raise UsageError(
-            f"{role}.model: cannot fetch {config.model}: {error}",
-            "check the id and the network, or give a local folder",
-        ) from error
+    return replace(model, key=digest.hexdigest())
 
 
 def check(path: Path, role: str) -> None:

@@ -36,7 +36,7 @@ class Runtime(Engine, Protocol):
     def text_of(self, answer: Sequence[int]) -> str:
         """The text of answer ids; bytes that are no whole character become U+FFFD."""
 
-    def answer_log_probs(self, messages: Messages, answer: Sequence[int]) -> Any:
+    def step_log_probs(self, messages: Messages, answer: Sequence[int]) -> Any:
         """(answer + 1, vocabulary) float32 log probabilities at each position of an answer, and of what follows it."""
 
 
@@ -211,7 +211,7 @@ def kl_difference(case: GoldenCase, kl: float, limit: float, is_float: bool) -> 
 def _answer_difference(case: GoldenCase, runtime: Runtime, answer: Sequence[int]) -> tuple[str, str]:
     """The difference, or none and a note when the answers part at a tie."""
     parted = _parts_at(case.greedy, runtime, answer)
-    log_probs = runtime.answer_log_probs(case.messages, answer)[: parted + 1]
+    log_probs = runtime.step_log_probs(case.messages, answer)[: parted + 1]
     log_probs.sort(axis=1)
     # The tokens of one character may differ before its text does.
     gaps = (log_probs[:, -1] - log_probs[:, -2])[-_BYTES_OF_A_CHARACTER:]

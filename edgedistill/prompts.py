@@ -11,13 +11,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Protocol
 
 OPENER = "Let's think step by step."
 ANSWER_RULE = "Put the final answer in <ans></ans>."
 
 _ANSWER = re.compile(r"<ans>(.*?)</ans>", re.DOTALL)
-_QUESTION = re.compile(r"<Question_(\d+)>(.*?)(?=<Question_\d+>|\Z)", re.DOTALL)
-_INPUT_TARGET = re.compile(r"<input>(.*?)</input>\s*<target>(.*?)</target>\s*</Question_\d+>", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -37,6 +36,16 @@ class Style:
     has_opener: bool = True
 
 
+class Asking(Protocol):
+    """A style, of this module or of a recipe."""
+
+    @property
+    def instruction(self) -> str: ...
+
+    @property
+    def has_opener(self) -> bool: ...
+
+
 # ARTE, Table 12: the four slots that its published prompts follow.
 STYLES = (
     Style("procedure", "You are an expert. Name each part in turn."),
@@ -52,7 +61,7 @@ def plain_prompt(description: str, question: str, examples: tuple[Example, ...] 
     return f"{description} {ANSWER_RULE}\n\n{shown}Question: {question}\nAnswer: {OPENER}"
 
 
-def styled_prompt(description: str, question: str, style: Style) -> str:
+def styled_prompt(description: str, question: str, style: Asking) -> str:
     """Ask for a rationale in one style (ARTE, Table 12)."""
     head = f"{style.instruction} " if style.instruction else ""
     tail = f"\nAnswer: {OPENER}" if style.has_opener else "\nAnswer:"
@@ -70,21 +79,13 @@ def question_block(number: int, question: str, answer: str) -> str:
     return f"<Question_{number}><input>{question}</input><target>{answer}</target></Question_{number}>"
 
 
-def parse_questions(text: str) -> tuple[list[tuple[str, str]], int]:
-    """Read tagged questions back: the whole (question, answer) pairs, and how many blocks were not whole."""
-    pairs: list[tuple[str, str]] = []
-    rejects = 0
-    for block in _QUESTION.finditer(text):
-        found = _INPUT_TARGET.match(block.group(2).strip())
-        question, answer = (part.strip() for part in found.groups()) if found else ("", "")
-        if question and answer:
-            pairs.append((question, answer))
-        else:
-            rejects += 1
-    return pairs, rejects
-
-
 def extract_answer(text: str) -> str | None:
     """The content of the last whole `<ans>…</ans>`, stripped; None when the text has none."""
     found = _ANSWER.findall(text)
     return found[-1].strip() if found else None
+
+
+def excerpt(text: str, length: int = 160) -> str:
+    """The start of what a model said, in quotes on one line, for a message."""
+    line = " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())
+    return f'"{line[:length]}{"…" if len(line) > length else ""}"'

@@ -13,6 +13,7 @@ from edgedistill.sections import (
     ANY_PACKAGE,
     ANY_PREFER,
     AlignConfig,
+    ArmsConfig,
     ElicitConfig,
     ModelConfig,
     Section,
@@ -40,6 +41,19 @@ class Budgets(Section):
         return self.model_copy(update=other.model_dump(exclude_none=True))
 
 
+class CostConfig(Section):
+    """What `plan` assumes when it counts calls, tokens and hours. None of it changes what a build makes."""
+
+    accelerator: str | None = None
+    """Whose hours are estimated, unless `--accelerator` names another."""
+    question_tokens: Annotated[int, Field(ge=1)] = 100
+    """Length of a question, for tasks that are still without items."""
+    rationale_tokens: Annotated[int, Field(ge=1)] = 150
+    """Length of a rationale, for tasks whose seeds have none."""
+    validation_items: Annotated[int, Field(ge=4)] = 100
+    """Labelled items per task, for tasks that are still without items (ARTE: 100)."""
+
+
 class Recipe(Section):
     """What makes one student. Paths are relative to the recipe's file."""
 
@@ -64,6 +78,10 @@ class Recipe(Section):
     package: ANY_PACKAGE
     # `validate` is a name of pydantic's own, so the field has another and the file's key is an alias.
     validation: Annotated[ValidateConfig, Field(alias="validate")] = ValidateConfig()
+    arms: ArmsConfig = ArmsConfig()
+    """Read by the command `arms` alone."""
+    cost: CostConfig = CostConfig()
+    """Read by the command `plan` alone."""
     budgets: Budgets = Budgets()
     """Replace the target's budgets, limit by limit."""
 
@@ -83,6 +101,38 @@ class Recipe(Section):
     def _align_has_preferences(self) -> Self:
         if self.align and not self.prefer:
             raise ValueError("align: needs a `prefer` section, whose pairs it learns from")
+        return self
+
+    @model_validator(mode="after")
+    def _pairs_can_fill_a_batch(self) -> Self:
+        if self.align and self.prefer:
+            questions, asked = self.elicit.questions, self.prefer.question_pairs
+            most = questions + (questions // 4 if asked == "quartile" else min(asked, questions // 2))
+            if most * len(self.tasks) < self.align.batch:
+                raise ValueError(
+                    f"align.batch: {self.align.batch}, but {questions} questions per task make at most"
+                    f" {most * len(self.tasks)} pairs; lower it, or raise elicit.questions"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _styles_are_for_tasks_of_the_recipe(self) -> Self:
+        names = [Path(task).name for task in self.tasks]
+        if unknown := sorted(self.elicit.task_styles.keys() - set(names)):
+            raise ValueError(f"elicit.task_styles: no task named `{unknown[0]}`; there are: {', '.join(names)}")
+        return self
+
+    @model_validator(mode="after")
+    def _what_is_trained_is_here(self) -> Self:
+        if self.student.base_url is not None:
+            raise ValueError(
+                f"student: is trained, which `{self.student.model}` on a server cannot be; give a folder or hub id"
+            )
+        if self.align and self.teacher.base_url is not None:
+            raise ValueError(
+                f"align: trains the teacher, which `{self.teacher.model}` on a server cannot be; leave `align` and "
+                "`prefer` out, and it writes the data as it is, or give a teacher with a folder or hub id"
+            )
         return self
 
 

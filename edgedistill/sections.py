@@ -8,7 +8,9 @@ the store hashes. Fields marked NotIdentity stay out of it.
 from __future__ import annotations
 
 import importlib
-from typing import Annotated, Any, Self
+import re
+from dataclasses import asdict
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import (
     BaseModel,
@@ -21,7 +23,7 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema, core_schema
 
-from edgedistill import components
+from edgedistill import components, prompts, server_address
 
 
 class _NotIdentity:
@@ -63,6 +65,8 @@ def _identity(value: Any) -> Any:
         return value.identity()
     if isinstance(value, tuple | list):
         return [_identity(item) for item in value]
+    if isinstance(value, dict):
+        return {name: _identity(item) for name, item in value.items()}
     return value
 
 
@@ -86,15 +90,73 @@ class _Chosen:
         return core_schema.tagged_union_schema(choices, discriminator=pick)
 
 
+class ShapeFacts(Section):
+    """What a model's config.json says of its size, for arithmetic before the model is downloaded."""
+
+    architecture: str
+    """As config.json names it, e.g. LlamaForCausalLM."""
+    layers: Annotated[int, Field(ge=1)]
+    hidden: Annotated[int, Field(ge=1)]
+    """Width of the residual stream."""
+    intermediate: Annotated[int, Field(ge=1)]
+    """Width inside an MLP."""
+    heads: Annotated[int, Field(ge=1)]
+    """Of queries."""
+    kv_heads: Annotated[int, Field(ge=1)]
+    """Of keys and values."""
+    head_size: Annotated[int, Field(ge=1)]
+    vocab: Annotated[int, Field(ge=1)]
+    tied: bool
+    """The embedding is the head too."""
+    attention_bias: bool = False
+    """Queries, keys and values have biases, as in Qwen2."""
+
+
+_OF_A_REQUEST = set("model messages max_tokens max_completion_tokens temperature seed stop stream n".split())
+"""What a recipe cannot set, since the stages do, or read the answer by it."""
+
+
+class Requests(Section):
+    """How a server is asked. Nothing here can change an answer."""
+
+    at_once: Annotated[int, Field(ge=1, le=512)] = 8
+    """Requests that are under way together."""
+    per_minute: Annotated[float, Field(gt=0)] | None = None
+    """Most requests that are begun in a minute, evenly spaced; none: as fast as the server answers."""
+    timeout_s: Annotated[float, Field(gt=0)] = 300.0
+    """Longest wait for an answer, or for the next part of one, in seconds."""
+    tries: Annotated[int, Field(ge=1)] = 8
+    """Of one request, while the server is busy or not to be reached; with the pauses between them about two minutes."""
+    pause_s: Annotated[float, Field(gt=0)] = 1.0
+    """Before the second try, give or take half; doubled for each further one, up to a minute. A server may ask for
+    more (Retry-After)."""
+    length_key: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    """What the server calls the room for an answer; some hosted models know the longer name only."""
+
+
 class ModelConfig(Section):
-    """A causal language model in Hugging Face layout."""
+    """A causal language model in Hugging Face layout, or one that a server answers for (`engine: openai`)."""
 
     model: str
-    """Folder, relative to the recipe, or a hub id."""
+    """Folder, relative to the recipe, or a hub id; with `engine: openai` the name that the server knows it by."""
     revision: str | None = None
     """Full 40-digit commit of the hub id. Required for hub ids, so that the same recipe means the same model."""
+    chat_template: str | None = None
+    """Jinja file, relative to the recipe, for a base model that comes without a chat template."""
+    shape: Annotated[ShapeFacts | None, NotIdentity] = None
+    """Of a hub model, so that `plan` can count bytes and hours before it is downloaded. Then the files count."""
     engine: str = "hf"
     """Which file in engines/ runs it for elicitation and scoring."""
+    base_url: str | None = None
+    """With `engine: openai`: the server's address up to and with /v1, e.g. http://127.0.0.1:8080/v1."""
+    api_key_env: Annotated[str | None, NotIdentity] = None
+    """Environment variable that holds the server's key. The key itself is never written down."""
+    plain_http: Annotated[bool, NotIdentity] = False
+    """Allow http:// to another machine, where everyone on the way can read prompts, answers and the key."""
+    requests: Annotated[Requests, NotIdentity] = Requests()
+    """With `engine: openai`: how the server is asked."""
+    extra_body: dict[str, Any] = {}
+    """With `engine: openai`: what else each request says, as the server's manual has it, e.g. `{min_p: 0}`."""
 
     @field_validator("engine")
     @classmethod
@@ -104,6 +166,49 @@ class ModelConfig(Section):
             near = components.near(engine, "engines")
             raise ValueError(f"no engine named `{engine}`{near}; there are: {', '.join(known)}")
         return engine
+
+    @field_validator("api_key_env")
+    @classmethod
+    def _is_a_name_and_not_the_key(cls, name: str | None) -> str | None:
+        if name is not None and not re.fullmatch(r"[A-Z][A-Z0-9_]*", name):
+            # The text is not repeated: it may be the key.
+            raise ValueError("is not the name of an environment variable, like TEACHER_KEY; never put the key itself")
+        return name
+
+    @field_validator("base_url")
+    @classmethod
+    def _has_one_spelling(cls, text: str | None) -> str | None:
+        # Whether plain http will do is asked below, where all fields are known.
+        return None if text is None else server_address.checked(text, is_plain_http_allowed=True)
+
+    @model_validator(mode="after")
+    def _server_fields_go_together(self) -> Self:
+        if self.base_url is not None:
+            server_address.checked(self.base_url, self.plain_http)
+        if self.engine == "openai":
+            if self.base_url is None:
+                raise ValueError("engine `openai` needs `base_url`, e.g. http://127.0.0.1:8080/v1")
+            if given := {"revision", "chat_template", "shape"} & self.model_fields_set:
+                raise ValueError(f"{', '.join(sorted(given))}: a server's model has none here; leave it out")
+            if taken := _OF_A_REQUEST & self.extra_body.keys():
+                raise ValueError(f"extra_body: {', '.join(sorted(taken))}: the tool sets this itself")
+        elif given := {"base_url", "api_key_env", "plain_http", "requests", "extra_body"} & self.model_fields_set:
+            raise ValueError(f"{', '.join(sorted(given))}: only engine `openai` asks a server, this is `{self.engine}`")
+        return self
+
+
+class StyleConfig(Section):
+    """One way of asking for a rationale."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]
+    """What drafts, scores and arms call it."""
+    instruction: str = ""
+    """Stands before the task's description in the prompt; what asks for `<ans></ans>` is added after it."""
+    has_opener: bool = True
+    """The prompt ends with `Let's think step by step.` Without it the answer begins as the teacher likes."""
+
+
+STYLES = tuple(StyleConfig(**asdict(style)) for style in prompts.STYLES)
 
 
 class ElicitConfig(Section):
@@ -115,14 +220,35 @@ class ElicitConfig(Section):
     """Questions asked for in one prompt (ARTE: 5)."""
     same_seeds: Annotated[int, Field(ge=1)] = 8
     """Prompts in a row that show the same three seeds, before the next three: the engine encodes them once."""
+    styles: Annotated[tuple[StyleConfig, ...], Field(min_length=1)] = STYLES
+    """The rationales of each question, one per style (ARTE: four prompts; the default: the slots of its Table 12)."""
+    task_styles: dict[str, Annotated[tuple[StyleConfig, ...], Field(min_length=1)]] = {}
+    """Task name -> styles of its own, in place of `styles` (ARTE: four prompts written by hand for each task)."""
     temperature: Annotated[float, Field(gt=0, le=2)] = 1.0
-    """For questions. Rationales are drafted at the same temperature."""
-    attempts: Annotated[int, Field(ge=1)] = 20
-    """Give up after this many times the prompts that would be needed if every question were usable."""
+    """For questions. Rationales are drafted at the same temperature (not given in the paper)."""
+    near_duplicate: Annotated[float, Field(gt=0, le=1)] | None = 0.7
+    """ROUGE-L with a seed, validation or test question or another new one, 0-1, from which a question is dropped
+    (Self-Instruct: 0.7). None drops equal ones only: for short commands, and tasks whose questions are made alike."""
+    attempts: Annotated[int, Field(ge=1), NotIdentity] = 20
+    """Give up, between two rounds, after this many times the prompts that would do if every question were usable, and
+    after a tenth of that if not one was tagged. What was written is kept: a higher number goes on from there."""
     max_question_tokens: Annotated[int, Field(ge=16)] = 512
     """Room for one answer to the question prompt."""
     max_rationale_tokens: Annotated[int, Field(ge=8)] = 256
     """Room for one rationale with its answer."""
+
+    @field_validator("styles", "task_styles")
+    @classmethod
+    def _style_names_differ(cls, given: Any) -> Any:
+        for styles in given.values() if isinstance(given, dict) else [given]:
+            names = [style.name for style in styles]
+            if twice := next((name for name in names if names.count(name) > 1), None):
+                raise ValueError(f"two styles are named `{twice}`; drafts are told apart by it")
+        return given
+
+    def styles_of(self, task: str) -> tuple[StyleConfig, ...]:
+        """The styles for one task."""
+        return self.task_styles.get(task, self.styles)
 
 
 class PreferConfig(Section):
@@ -132,19 +258,52 @@ class PreferConfig(Section):
     """Which file in signals/ scores a draft."""
     exam_size: Annotated[int, Field(ge=4)] = 40
     """Validation items per task that score a draft (ARTE: 40)."""
+    exam: Literal["stratified", "irt"] = "stratified"
+    """How they are chosen: drawn with the kinds of answers in proportion, or those that discriminate most between the
+    respondents (ARTE). With fewer than 8 respondents `irt` warns and draws instead."""
+    respondents: tuple[ModelConfig, ...] = ()
+    """Models that answer the validation items beside the student, for `exam: irt` (ARTE: four)."""
+    respondent_shots: Annotated[tuple[Annotated[int, Field(ge=0, le=8)], ...], Field(min_length=1)] = (0, 1, 2, 3)
+    """Each model is a respondent once for each number of solved examples, which are seeds (ARTE: 0 to 3)."""
+    respondent_hands: Annotated[int, Field(ge=1)] = 1
+    """And that for this many draws of the examples: 3 make ten respondents of the student alone."""
+    respondent_tokens: Annotated[int, Field(ge=4)] = 128
+    """Room for one answer of a respondent."""
+    budget: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Share of the exam that drafts answer, by the text that the student reads and writes. 1: every draft answers all.
+    Below, drafts race (racing.py): who is clearly in the middle of its question is asked less."""
     min_gap: Annotated[float, Field(ge=0, le=1)] = 0.1
     """Smallest difference of two scores that makes a pair."""
-    question_pairs: Annotated[int, Field(ge=0)] = 50
-    """Question-level pairs per task: the top this-many against the bottom this-many (ARTE: 50)."""
+    ties: Literal["drop"] = "drop"
+    """What becomes of two equal scores. The paper does not say."""
+    question_pairs: int | Literal["quartile"] = 50
+    """Question-level pairs per task: the top this-many against the bottom this-many (ARTE, sec. 4.1: 50), or
+    `quartile`: the top quarter against the bottom quarter, matched by lot (ARTE, sec. 3.3)."""
+
+    @field_validator("question_pairs", mode="before")
+    @classmethod
+    def _is_a_number_or_quartile(cls, value: Any) -> Any:
+        if value != "quartile" and not (isinstance(value, int) and value >= 0):
+            raise ValueError(f"expected a number from 0, or `quartile`, got {value!r}")
+        return value
+
+    @field_validator("respondent_shots")
+    @classmethod
+    def _no_number_of_shots_twice(cls, shots: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(shots)) < len(shots):
+            raise ValueError(f"{list(shots)} has a number twice; `respondent_hands` draws other examples")
+        return shots
 
 
 class AlignConfig(Section):
     """The teacher learns the student's preferences by DPO."""
 
+    adapter: Literal["lora", "qlora", "full"] = "lora"
+    """`lora`, `qlora` (LoRA while the other weights are 4-bit NF4), or `full`: all weights learn. Not in the paper."""
     beta: Annotated[float, Field(gt=0)] = 0.1
     """Strength of the pull towards the original teacher. Not given in the paper; TRL's default."""
-    learning_rate: Annotated[float, Field(gt=0)] = 5.0e-6
-    """For the adapter. The paper's 1e-7 is for full fine-tuning and too small for LoRA."""
+    learning_rate: Annotated[float, Field(gt=0)] | None = None
+    """Highest one. None: 5e-6 for an adapter (ours), 1e-7 for `full` (ARTE: 1e-7, too small for an adapter)."""
     epochs: Annotated[int, Field(ge=1)] = 1
     """Passes over the pairs (ARTE: 1)."""
     batch: Annotated[int, Field(ge=1)] = 16
@@ -154,16 +313,30 @@ class AlignConfig(Section):
     lora_rank: Annotated[int, Field(ge=1)] = 16
     """Rank of the adapter on all linear layers."""
     device_batch: Annotated[int, Field(ge=1)] = 4
-    """Pairs that go through the model at once; `batch` is a multiple of it. Lower it when memory runs out."""
+    """Pairs that go through the model at once in one process. Lower it when memory runs out."""
+    processes: Annotated[int, Field(ge=1)] = 1
+    """Training processes, one per GPU, through `accelerate launch`; each holds the whole model. `batch` is a multiple
+    of `device_batch` times this."""
     max_tokens: Annotated[int, Field(ge=16)] = 2048
     """Pairs longer than this, prompt included, are left out and counted."""
     checkpoint_steps: Annotated[int, Field(ge=1), NotIdentity] = 200
     """Steps between two checkpoints, from which a killed training goes on."""
 
+    @property
+    def highest_rate(self) -> float:
+        """The learning rate after the warm-up."""
+        return self.learning_rate or (1.0e-7 if self.adapter == "full" else 5.0e-6)
+
+    @property
+    def chunk(self) -> int:
+        """Pairs that go through the model at once in all processes."""
+        return self.device_batch * self.processes
+
     @model_validator(mode="after")
     def _batch_is_made_of_device_batches(self) -> Self:
-        if self.batch % self.device_batch:
-            raise ValueError(f"batch {self.batch} is not a multiple of device_batch {self.device_batch}")
+        if self.batch % self.chunk:
+            times = f" times processes {self.processes}" if self.processes > 1 else ""
+            raise ValueError(f"batch {self.batch} is not a multiple of device_batch {self.device_batch}{times}")
         return self
 
 
@@ -178,12 +351,18 @@ class TailorConfig(Section):
     """Prompts in a row that show the same three seeds, before the next three: the engine encodes them once."""
     temperature: Annotated[float, Field(gt=0, le=2)] = 1.0
     """For questions (ARTE, appendix F)."""
-    attempts: Annotated[int, Field(ge=1)] = 20
-    """Give up after this many times the prompts that would be needed if every question were usable."""
+    near_duplicate: Annotated[float, Field(gt=0, le=1)] | None = 0.7
+    """ROUGE-L with a seed, validation or test question or another new one, 0-1, from which a question is dropped
+    (Self-Instruct: 0.7). None drops equal ones only: for short commands, and tasks whose questions are made alike."""
+    attempts: Annotated[int, Field(ge=1), NotIdentity] = 20
+    """Give up, between two rounds, after this many times the prompts that would do if every question were usable, and
+    after a tenth of that if not one was tagged. What was written is kept: a higher number goes on from there."""
     max_question_tokens: Annotated[int, Field(ge=16)] = 512
     """Room for one answer to the question prompt."""
     max_rationale_tokens: Annotated[int, Field(ge=8)] = 256
     """Room for one rationale with its answer."""
+    check_answers: bool = False
+    """Drop the rationales whose answer is not the question's target. How many there are is counted either way."""
 
 
 class DistillConfig(Section):
@@ -217,6 +396,36 @@ class ValidateConfig(Section):
         if self.max_tokens >= self.context:
             raise ValueError(f"max_tokens {self.max_tokens} leaves no room for a prompt in a context of {self.context}")
         return self
+
+
+ArmName = Literal["none", "original", "one-style", "rationale-only", "question-only", "arte"]
+
+
+class ArmsConfig(Section):
+    """The same student trained on other data, several times over, to see what alignment adds (`edgedistill arms`).
+
+    Fields that are NotIdentity say which arms are run how often; they are no part of what one arm's answers are.
+    """
+
+    seeds: Annotated[int, Field(ge=1), NotIdentity] = 3
+    """Runs of the whole line, drafts and teacher included: with the recipe's seed, with seed + 1, and so on."""
+    names: Annotated[tuple[ArmName, ...], Field(min_length=1), NotIdentity] = get_args(ArmName)
+    """Which arms to run."""
+    rows: Annotated[Annotated[int, Field(ge=1)] | None, NotIdentity] = None
+    """Training rows per task of every arm. None: as many as the arm has that has fewest."""
+    shots: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (0, 3)
+    """Solved examples before each test question (ARTE: 0 and 3): the task's first seeds."""
+    items: Annotated[int, Field(ge=1)] | None = None
+    """Test items per task, drawn by the recipe's seed, the same for every arm and run. None: all."""
+    max_tokens: Annotated[int, Field(ge=4)] = 128
+    """Room for one answer. What is not answered by then counts as wrong."""
+
+    @field_validator("names", "shots")
+    @classmethod
+    def _no_entry_twice(cls, entries: tuple[Any, ...]) -> tuple[Any, ...]:
+        if len(set(entries)) < len(entries):
+            raise ValueError(f"{', '.join(map(str, entries))}: one of them is given twice")
+        return entries
 
 
 ANY_DISTILL = Annotated[DistillConfig, _Chosen("methods", "method", "sft")]

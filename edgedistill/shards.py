@@ -19,6 +19,9 @@ from edgedistill.models import Model
 
 Row = dict[str, Any]
 
+ANSWERED = "answered.jsonl"
+"""Beside the shards while a server is asked."""
+
 
 def shard(folder: Path, number: int, make: Callable[[], Iterable[Row]]) -> list[Row]:
     """The rows of one shard: read back if an earlier run finished it, else made and written."""
@@ -38,12 +41,18 @@ def seed_of(seed: int, *names: str | int) -> int:
 
 
 @contextmanager
-def on_demand(model: Model) -> Iterator[Callable[[], Engine]]:
-    """Yields a function that opens the model when it is first called: a resumed stage may not need it any more."""
+def on_demand(model: Model, out: Path | None = None) -> Iterator[Callable[[], Engine]]:
+    """Yields a function that opens the model when it is first called: a resumed stage may not need it any more.
+
+    out  the stage's folder: every answer of a server is kept there as it comes, until the stage is through
+    """
+    answered = out / ANSWERED if out and model.server else None
     with ExitStack() as stack:
 
         @cache
         def opened() -> Engine:
-            return stack.enter_context(open_engine(model))
+            return stack.enter_context(open_engine(model, answered) if answered else open_engine(model))
 
         yield opened
+    if answered:  # not after a failure
+        answered.unlink(missing_ok=True)

@@ -1,10 +1,11 @@
-"""Intervals and tests for shares and for pairs of shares. Closed forms and bisection, nothing random."""
+"""Intervals and tests for shares and pairs of shares: closed forms, bisection, and one bootstrap of a fixed seed."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 Z_95 = 1.959963984540054
 """Two-sided 95% of the normal distribution."""
@@ -109,3 +110,52 @@ def _falling_root(function: Callable[[float], float], low: float, high: float) -
         middle = (low + high) / 2
         low, high = (middle, high) if function(middle) > 0 else (low, middle)
     return (low + high) / 2
+
+
+def resampled_means(tables: Sequence[Any], resamples: int = 10_000) -> Any:
+    """Means over items, under a bootstrap of the items of each table. All arms get the same draws: they are paired.
+
+    Shapes   A arms, I items (of each table its own number), T tables, N resamples
+        tables   T of (A, I) float
+        returns  (N, T, A) float
+    """
+    import numpy as np
+
+    random = np.random.default_rng(20240627)
+    means = np.empty((resamples, len(tables), tables[0].shape[0]))
+    for place, table in enumerate(tables):
+        items = table.shape[1]
+        for start in range(0, resamples, 1000):
+            count = min(1000, resamples - start)
+            drawn = random.integers(items, size=(count, items)) + items * np.arange(count)[:, None]
+            weights = np.bincount(drawn.ravel(), minlength=count * items).reshape(count, items)
+            means[start : start + count, place] = weights @ table.T / items
+    return means
+
+
+def variance_of_runs(tables: Sequence[Any], weights: Sequence[float]) -> float:
+    """How much the mean over S runs varies because runs differ, beyond what the items in them explain; 0 for one run.
+
+    Two factors, items and runs, that cross: var of the runs' means = runs' own variance + residual / items. Drawing
+    both factors again in a bootstrap would count the residual three times (Owen 2007, Ann. Appl. Stat. 1, 386-411), so
+    the runs' part is estimated by moments. Few runs say little about it: 3 runs leave 2 degrees of freedom.
+
+    Shapes   T tables, S runs, I items (of each table its own number)
+        tables   T of (S, I) float
+        weights  T, of each table's mean in the whole
+    """
+    runs = int(tables[0].shape[0])
+    if runs == 1:
+        return 0.0
+    means = sum(weight * table.mean(axis=1) for weight, table in zip(weights, tables, strict=True))
+    noise: float = sum(
+        weight**2 * _residual(table) / table.shape[1] for weight, table in zip(weights, tables, strict=True) if weight
+    )
+    return max(0.0, float(means.var(ddof=1)) - noise) / runs
+
+
+def _residual(table: Any) -> float:
+    """Variance of an (S, I) table that neither its rows nor its columns explain."""
+    runs, items = table.shape
+    rest = table - table.mean(axis=0) - table.mean(axis=1, keepdims=True) + table.mean()
+    return float((rest**2).sum() / ((runs - 1) * max(1, items - 1)))

@@ -176,7 +176,7 @@ def identity_of(value: Any) -> Any:
 
 
 def is_whole(folder: Path) -> bool:
-    """A manifest is there, and every file it lists has its size. """
+    """A manifest is there, and every file it lists has its size."""
     manifest = folder / "manifest.json"
     if not manifest.is_file():
         return False

@@ -107,6 +107,19 @@ def tiny_gemma(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def tiny_gemma_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Gemma, the first, as a base model: no chat template."""
+    from transformers import GemmaConfig, GemmaForCausalLM
+
+    folder = tmp_path_factory.mktemp("models") / "tiny-gemma-base"
+    ids = _tokenizer(folder, ["<pad>", "<eos>", "<bos>"], bos="<bos>", eos="<eos>", template=GEMMA, adds_bos=True)
+    (folder / "chat_template.jinja").unlink()
+    sizes = dict(hidden_size=128, intermediate_size=256, num_hidden_layers=2, num_attention_heads=2, head_dim=32)
+    config = GemmaConfig(**sizes, num_key_value_heads=1, max_position_embeddings=2048, tie_word_embeddings=True, **ids)
+    return _save(folder, GemmaForCausalLM, config)
+
+
+@pytest.fixture(scope="session")
 def tiny_candidates(tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """tiny_llama as F16 and Q8_0, made by the real exporter."""
     from dataclasses import asdict
@@ -139,7 +152,6 @@ def other_llama(tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     torch.manual_seed(7)
     LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(folder)
     return folder
-
 
 
 @pytest.fixture

@@ -37,6 +37,7 @@ def small_recipe(folder: Path, student: Path | None = None) -> Path:
     recipe["elicit"]["questions"] = 10
     # The smallest gap that a pair can have: with few drafts and a short exam, pairs must not run out.
     recipe["prefer"] |= {"exam_size": 16, "question_pairs": 4, "min_gap": 0.01}
+    recipe["align"]["batch"] = 4
     recipe["tailor"]["rows"] = 60
     recipe["distill"] |= {"epochs": 1}
     recipe["package"]["quants"] = ["F16", "Q8_0"]

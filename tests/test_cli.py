@@ -20,6 +20,8 @@ from edgedistill.errors import DeviceError, EdgeDistillError, IntegrityError, St
 
 REPO = Path(__file__).resolve().parent.parent
 
+COMMANDS = ("build", "arms", "plan", "targets", "recipes", "report", "doctor", "verify", "run")
+
 
 def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     """All of the command but the end of the process; a process of its own takes ten times as long to start."""
@@ -41,12 +43,12 @@ def failed(code: int, *arguments: str, cwd: Path) -> str:
 def test_the_bare_command_prints_help(tmp_path):
     done = run(cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
-    for name in ("build", "plan", "targets", "recipes", "report", "doctor", "verify", "run"):
+    for name in COMMANDS:
         assert f"  {name} " in done.stdout
     assert "edgedistill build --target rpi5" in done.stdout
 
 
-@pytest.mark.parametrize("command", ["build", "plan", "targets", "recipes", "report", "doctor", "verify", "run"])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_help_has_one_line_per_option_and_an_example(command, tmp_path):
     done = run(command, "--help", cwd=tmp_path)
     assert done.returncode == 0
@@ -172,7 +174,7 @@ def test_check_tells_a_program_which_file_has_which_problem(tmp_path):
     done = run("targets", "check", "rpi5", "./bad.yaml", "--json", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (2, "")
     good, bad = json.loads(done.stdout)
-    assert good == {"name": "rpi5", "problem": None, "hint": None}
+    assert good == {"name": "rpi5", "problem": None, "hint": None, "notes": []}
     assert bad["name"] == "./bad.yaml" and "target `bad` has" in bad["problem"]
     done = run("recipes", "check", "--json", cwd=tmp_path)
     assert done.returncode == 0

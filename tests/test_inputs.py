@@ -62,6 +62,37 @@ def test_an_exam_longer_than_the_validation_items_is_refused(tmp_path, tiny_llam
         inputs.open_all(made(tmp_path, text + "prefer: {exam_size: 10}\nalign: {}\n"))
 
 
+def test_a_student_with_a_context_too_short_for_one_example_is_refused(tmp_path, tiny_llama):
+    """1,024 positions, of which the answer may take 1,000."""
+    for name in ("home", "garden"):
+        a_task(tmp_path / name, validation=10)
+    text = RECIPE.replace("./teacher", str(tiny_llama)).replace("./student", str(tiny_llama))
+    prefer = "prefer: {exam_size: 10, max_tokens: 1000}\nalign: {}\n"
+    with pytest.raises(UsageError, match=r"^student: its context of 1,024 tokens is too short for task `home`"):
+        inputs.open_all(made(tmp_path, text + prefer))
+
+
+def test_respondents_are_opened_when_the_exam_needs_them(tmp_path, tiny_llama):
+    prefer = f"prefer: {{exam: %s, respondents: [{{model: {tiny_llama}}}, {{model: ./nowhere}}]}}\nalign: {{}}\n"
+    assert inputs.respondents(made(tmp_path, RECIPE + prefer % "stratified")) == []
+    with pytest.raises(UsageError, match=r"^prefer\.respondents\.1\.model: folder .*nowhere does not exist"):
+        inputs.respondents(made(tmp_path, RECIPE + prefer % "irt"))
+    one = prefer.replace(", {model: ./nowhere}", "").replace(", {{model: ./nowhere}}", "")
+    assert [model.path for model in inputs.respondents(made(tmp_path, RECIPE + one % "irt"))] == [tiny_llama]
+
+
+def test_a_limit_for_near_duplicates_that_the_task_itself_breaks_is_refused(tmp_path, tiny_llama):
+    """30 questions of six words that differ in the last: 5 of 6 words in common, 0.83."""
+    a_task(tmp_path / "home", validation=30)
+    a_task(tmp_path / "garden")
+    rows = [{"id": f"{n}", "question": f"where does the ball go {n}", "answer": "a"} for n in range(30)]
+    (tmp_path / "home" / "validation.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    text = RECIPE.replace("./teacher", str(tiny_llama)).replace("./student", str(tiny_llama))
+    with pytest.raises(UsageError, match=r"^tailor\.near_duplicate: 0\.7, by which 29 of the first 30 .* task `home`"):
+        inputs.check(made(tmp_path, text))
+    inputs.check(made(tmp_path, text + "tailor: {near_duplicate: null}\n"))
+
+
 def test_whole_inputs_are_opened(tmp_path, tiny_llama):
     a_task(tmp_path / "home")
     a_task(tmp_path / "garden")

@@ -48,7 +48,7 @@ class Table:
     def text_of(self, answer: Sequence[int]) -> str:
         return " ".join(WORDS[token] for token in answer)
 
-    def answer_log_probs(self, messages: Any, answer: Sequence[int]) -> Any:
+    def step_log_probs(self, messages: Any, answer: Sequence[int]) -> Any:
         rows = np.full((len(answer) + 1, 4), -5.0)
         rows[:, 2], rows[:, 1] = -0.1, -0.1 - 3.0
         rows[-2, 1] = -0.1 - self.gap  # at the second of two words

@@ -119,6 +119,23 @@ def test_options_that_contradict_each_other(tmp_path):
     assert found == ["distill: batch 5 is not a multiple of device_batch 2"]
 
 
+def test_pairs_that_can_never_fill_a_batch_stop_before_anything_is_drafted(tmp_path):
+    """Eight questions: a pair of rationales each, and at most four of questions, or the top quarter against the
+    bottom quarter, which is two."""
+    few = WHOLE + "elicit: {questions: 8}\nalign: {}\n"
+    assert problems(tmp_path, few + "prefer: {}\n") == [
+        "align.batch: 16, but 8 questions per task make at most 12 pairs; lower it, or raise elicit.questions"
+    ]
+    assert "at most 10 pairs" in problems(tmp_path, few + "prefer: {question_pairs: quartile}\n")[0]
+    assert recipe.load(write(tmp_path, few + "prefer: {}\n"), ("align.batch=12",)).align.batch == 12
+
+
+def test_styles_of_one_task_name_a_task_of_the_recipe(tmp_path):
+    styles = "elicit: {task_styles: {hom: [{name: terse, instruction: Be brief.}]}}\n"
+    found = problems(tmp_path, WHOLE + styles)
+    assert any("elicit.task_styles: no task named `hom`; there are: home" in line for line in found)
+
+
 def test_alignment_needs_preferences(tmp_path):
     assert problems(tmp_path, WHOLE + "align: {}\n") == ["align: needs a `prefer` section, whose pairs it learns from"]
 
@@ -194,7 +211,7 @@ def test_task_folders_are_told_apart_by_their_names(tmp_path, tasks):
 
 def test_an_unknown_engine_is_named_with_those_there_are(tmp_path):
     assert problems(tmp_path, WHOLE.replace("{model: teacher}", "{model: teacher, engine: lama}")) == [
-        "teacher.engine: no engine named `lama` (did you mean `llama`?); there are: hf, llama"
+        "teacher.engine: no engine named `lama` (did you mean `llama`?); there are: hf, llama, openai"
     ]
 
 
@@ -222,3 +239,60 @@ def test_a_date_that_does_not_exist(tmp_path):
 
 def test_every_choice_is_a_section_of_the_recipe():
     assert set(yaml_file.CHOICES) <= set(recipe.Recipe.model_fields)
+
+
+def on_a_server(**changed: str) -> str:
+    """WHOLE with a teacher on a server."""
+    fields = {"engine": "openai", "model": "big", "base_url": "http://127.0.0.1:8080/v1", **changed}
+    return WHOLE.replace("{model: teacher}", "{" + ", ".join(f"{key}: {value}" for key, value in fields.items()) + "}")
+
+
+def test_a_teacher_on_a_server_is_known_by_address_and_name(tmp_path):
+    text = on_a_server(base_url="http://LOCALHOST:8080/v1/", api_key_env="TEACHER_KEY", requests="{per_minute: 60}")
+    made = recipe.load(write(tmp_path, text)).teacher
+    assert (made.base_url, made.requests.per_minute, made.requests.at_once) == ("http://localhost:8080/v1", 60, 8)
+    other = recipe.load(write(tmp_path, on_a_server(base_url="http://localhost:8080/v1"))).teacher
+    assert made.identity() == other.identity()
+    told = recipe.load(write(tmp_path, on_a_server(base_url="http://localhost:8080/v1", extra_body="{top_k: 1}")))
+    assert told.teacher.identity() != other.identity()
+
+
+def test_a_key_in_place_of_its_variable_is_refused_and_not_repeated(tmp_path):
+    for key in ("sk-proj-abc123", "hf_abcDEF", "gsk_123"):
+        (found,) = problems(tmp_path, on_a_server(api_key_env=key))
+        assert found.startswith("teacher.api_key_env: is not the name of an environment variable") and key not in found
+    (found,) = problems(tmp_path, on_a_server(api_key="sk-proj-abc123"))
+    assert found == "teacher.api_key: unknown key, did you mean `api_key_env`?"
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"base_url": "null"}, "teacher: engine `openai` needs `base_url`, e.g. http://127.0.0.1:8080/v1"),
+        ({"engine": "hf"}, "teacher: base_url: only engine `openai` asks a server, this is `hf`"),
+        ({"revision": "ab12"}, "teacher: revision: a server's model has none here; leave it out"),
+        ({"extra_body": "{seed: 1, top_k: 5}"}, "teacher: extra_body: seed: the tool sets this itself"),
+        ({"base_url": "http://example.com/v1"}, "teacher: http://example.com is another machine, and over plain http"),
+        ({"base_url": "example"}, "teacher.base_url: `example` is not an address like http://127.0.0.1:8080/v1"),
+        ({"requests": "{at_once: 0}"}, "teacher.requests.at_once: should be greater than or equal to 1, got 0"),
+    ],
+)
+def test_what_a_server_cannot_be_is_told(tmp_path, changed, said):
+    (found,) = problems(tmp_path, on_a_server(**changed))
+    assert found.startswith(said)
+
+
+def test_plain_http_to_another_machine_can_be_allowed(tmp_path):
+    text = on_a_server(base_url="http://gpu.lan/v1", plain_http="true")
+    assert recipe.load(write(tmp_path, text)).teacher.base_url == "http://gpu.lan/v1"
+
+
+def test_what_is_trained_is_not_on_a_server(tmp_path):
+    assert problems(tmp_path, on_a_server() + "prefer: {}\nalign: {}\n") == [
+        "align: trains the teacher, which `big` on a server cannot be; leave `align` and `prefer` out, and it writes "
+        "the data as it is, or give a teacher with a folder or hub id"
+    ]
+    text = WHOLE.replace("{model: student}", "{engine: openai, model: big, base_url: 'https://example.com/v1'}")
+    assert problems(tmp_path, text) == [
+        "student: is trained, which `big` on a server cannot be; give a folder or hub id"
+    ]

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from edgedistill.statistics import mcnemar_exact, paired_drop, percentile, spread, tango, wilson
+from edgedistill.statistics import (
+    mcnemar_exact,
+    paired_drop,
+    percentile,
+    resampled_means,
+    spread,
+    tango,
+    variance_of_runs,
+    wilson,
+)
 
 
 @pytest.mark.parametrize(
@@ -62,3 +71,41 @@ def test_percentiles_lie_between_values():
     assert percentile([4.0, 1.0, 3.0, 2.0], 0.5) == 2.5
     assert percentile([1.0, 2.0, 3.0], 1.0) == 3.0
     assert spread([10.0, 20.0, 30.0, 40.0, 50.0]) == pytest.approx(20 / 30)
+
+
+def test_resampled_means_have_the_error_of_the_mean_and_keep_pairs():
+    """0/1 items with mean 0.2: the standard error of 400 items is sqrt(0.16 / 400) = 0.02. A copy plus 0.1 differs by
+    0.1 in every resample."""
+    import numpy as np
+
+    one = np.array([1.0] * 80 + [0.0] * 320)
+    tables = [np.stack([one, one + 0.1]), np.stack([one[::4], one[::4]])]
+    drawn = resampled_means(tables, 4000)
+    assert drawn.shape == (4000, 2, 2)
+    assert drawn[:, 0, 0].mean() == pytest.approx(0.2, abs=2e-3)
+    assert drawn[:, 0, 0].std() == pytest.approx(0.02, rel=0.05)
+    assert drawn[:, 1, 0].std() == pytest.approx(0.04, rel=0.05)
+    assert np.allclose(drawn[:, 0, 1] - drawn[:, 0, 0], 0.1)
+    assert np.array_equal(drawn, resampled_means(tables, 4000))
+
+
+def test_variance_of_runs_by_hand():
+    """Runs that differ by a constant, 0, 0.1 and 0.2, leave no residual: variance 0.01, of the mean of three 0.01 / 3.
+    Two tasks, of which one has no such difference, weighing half each: a quarter of it."""
+    import numpy as np
+
+    items = np.array([0.0, 1.0, 0.5, 0.25])
+    moved = np.stack([items, items + 0.1, items + 0.2])
+    assert variance_of_runs([moved], [1.0]) == pytest.approx(0.01 / 3)
+    assert variance_of_runs([moved, np.stack([items] * 3)], [0.5, 0.5]) == pytest.approx(0.0025 / 3)
+    assert variance_of_runs([moved[:1]], [1.0]) == 0.0
+
+
+def test_runs_that_differ_by_chance_alone_add_no_variance_on_average():
+    """Means of 3 runs of 50 coins vary by 0.25 / 50; all of it is the residual, so what is left is near 0."""
+    import numpy as np
+
+    random = np.random.default_rng(4)
+    found = [variance_of_runs([(random.random((3, 50)) < 0.5).astype(float)], [1.0]) for _ in range(300)]
+    assert min(found) == 0.0
+    assert np.mean(found) < 0.4 * 0.25 / 50

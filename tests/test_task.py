@@ -72,6 +72,12 @@ def test_two_seeds_are_too_few(folder):
         task.load(folder)
 
 
+def test_an_unlabelled_item_is_refused(folder):
+    write(folder / "validation.jsonl", [*rows(2), {"id": "x", "question": "q", "answer": " "}])
+    with pytest.raises(UsageError, match=r"validation\.jsonl row 3: no answer; every item needs its label"):
+        task.load(folder)
+
+
 def test_broken_json_is_named_with_its_file(folder):
     (folder / "test.jsonl").write_text('{"id": "1", "question"')
     with pytest.raises(UsageError, match=r"test\.jsonl: not JSON Lines"):

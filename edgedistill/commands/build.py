@@ -19,7 +19,7 @@ from edgedistill.errors import DeviceError, EdgeDistillError, UsageError
 from edgedistill.files import sha256_of
 from edgedistill.log import say
 from edgedistill.recipe import Recipe
-from edgedistill.report import assemble, terminal
+from edgedistill.report import alignment, assemble, terminal
 from edgedistill.report.lineage import lineage_of
 from edgedistill.report.schema import BundleLine, Report
 from edgedistill.store import Stopped, Store
@@ -40,6 +40,7 @@ def run(
     runs: Path,
     dist: Path,
     as_json: bool,
+    test_items: Path | None = None,
 ) -> int:
     """Build, report, publish. Progress on stderr, the result on stdout."""
     started, begun = datetime.now(UTC), time.monotonic()
@@ -49,16 +50,16 @@ def run(
     for option, name in (("--until", until), ("--fresh", fresh)):
         _check_stage(option, name, made)
     store = Store(runs, fresh=fresh, until=until, on_step=lambda step: say(terminal.step_line(step)))
-    again = _again(target, recipe, overrides, runs, dist)
+    again = _again(target, recipe, overrides, runs, dist, test_items)
     try:
-        built = line.build(store, made, device_of)
+        built = line.build(store, made, device_of, test_items)
     except Stopped:
         built = None
     except KeyboardInterrupt as interrupted:
-        interrupted.add_note(_kept(store, again))
+        interrupted.add_note(kept(store, again))
         raise
     except EdgeDistillError as error:
-        error.hint = f"{error.hint}\n      {_kept(store, again)}".strip() if store.steps else error.hint
+        error.hint = f"{error.hint}\n      {kept(store, again)}".strip() if store.steps else error.hint
         raise
     folder = None if built is None else assemble.new_folder(runs, started, made.name, device_of.name)
     report = assemble.assemble(
@@ -70,6 +71,7 @@ def run(
         steps=store.steps,
         measured=built.measurements.read() if built else {},
         bundle=_bundle_line(built, dist) if built else None,
+        alignment=alignment.read(built.aligned.curve()) if built and built.aligned else None,
         is_measured_required=require == "measured",
     )
     if folder is None or built is None:
@@ -130,17 +132,21 @@ def _say_stopped(report: Report, until: str | None, as_json: bool) -> int:
     return 0
 
 
-def _kept(store: Store, again: str) -> str:
+def kept(store: Store, again: str) -> str:
+    """What a build that was cut short leaves, and the command that goes on."""
     done = ", ".join(step.name for step in store.steps)
     what = f"kept: {done}, and the finished shards of the stage at work" if done else "finished shards are kept"
     return f"{what}; go on with `{again}`"
 
 
-def _again(target: str, recipe: str | None, overrides: tuple[str, ...], runs: Path, dist: Path) -> str:
+def _again(
+    target: str, recipe: str | None, overrides: tuple[str, ...], runs: Path, dist: Path, test_items: Path | None
+) -> str:
     """The command that goes on: without --fresh, which would begin anew."""
     words: list[Any] = ["edgedistill", "build", "--target", target]
     words += ["--recipe", recipe] if recipe else []
     words += [word for override in overrides for word in ("--set", override)]
+    words += ["--test-items", test_items] if test_items else []
     words += ["--runs", runs] if runs != Path("runs") else []
     words += ["--dist", dist] if dist != Path("dist") else []
     return shlex.join(str(word) for word in words)

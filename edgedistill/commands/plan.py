@@ -4,52 +4,110 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import click
 
+from edgedistill import accelerators, cost, inputs, plan, shapes, table
 from edgedistill import build as line
-from edgedistill import models, plan, table
 from edgedistill import recipe as recipes
 from edgedistill import target as targets
+from edgedistill.accelerators import Accelerator
+from edgedistill.cost import Work
+from edgedistill.models import Model, Shape
 from edgedistill.plan import Estimate, Fit
 from edgedistill.recipe import Recipe
 from edgedistill.report import words
+from edgedistill.sections import ModelConfig
 from edgedistill.store import Step, Store
 from edgedistill.target import Target
 
 _LOOKS: table.Styles = {"fits": {"fg": "green"}, "does not fit": {"fg": "red", "bold": True}}
 
 
-def run(*, target: str, recipe: str | None, overrides: tuple[str, ...], runs: Path, as_json: bool) -> int:
-    """Print stages and fit. 1 when no quantization of the student fits the target, else 0."""
+@dataclass(frozen=True)
+class _Cost:
+    """The work of a recipe, and how long one accelerator takes for it, where that can be said."""
+
+    works: list[Work]
+    hours: list[Estimate | None]
+    problems: list[str]
+    on: Accelerator | None
+
+
+def run(
+    *,
+    target: str,
+    recipe: str | None,
+    overrides: tuple[str, ...],
+    runs: Path,
+    as_json: bool,
+    accelerator: str | None = None,
+    test_items: Path | None = None,
+) -> int:
+    """Print stages, cost and fit. 1 when no quantization of the student fits the target, else 0."""
     device = targets.load(target)
     made = recipes.load(recipe or device.default_recipe, overrides)
+    named = accelerator or made.cost.accelerator
+    on = accelerators.find(named) if named else None
     store = Store(runs, dry=True)
-    line.build(store, made, device)
-    fits = _fits(made, device)
+    line.build(store, made, device, test_items)
+    tasks, teacher, student = inputs.open_all(made, test_items=test_items, may_fetch=False)
+    others = inputs.respondents(made, may_fetch=False)
+    shape = {"teacher": _shape(teacher, made.teacher), "student": _shape(student, made.student)}
+    fits = _fits(made, device, shape["student"])
+    spent = _cost(made, cost.count(made, tasks), shape, on)
+    notes = _notes(shape, [teacher, student], inputs.missing(tasks, [teacher, student, *others]))
     code = 0 if not fits or any(fit.fits for fit in fits) else 1
     if as_json:
-        click.echo(json.dumps(_as_json(made, device, store.steps, fits, code), indent=2))
+        click.echo(json.dumps(_as_json(made, device, store.steps, fits, spent, notes, code), indent=2))
     else:
-        click.echo("\n".join(_page(made, device, store.steps, fits)))
+        click.echo("\n".join(_page(made, device, store.steps, fits, spent, notes)))
     return code
 
 
-def _fits(made: Recipe, device: Target) -> list[Fit]:
+def _shape(model: Model, config: ModelConfig) -> Shape | None:
+    """From the files; of a hub model that is not here yet, as the recipe states it. None where nobody says."""
+    if model.server is None and model.is_here:
+        return model.shape()
+    return shapes.stated(config.shape) if config.shape else None
+
+
+def _fits(made: Recipe, device: Target, shape: Shape | None) -> list[Fit]:
     """One per quantization that the exporter would write; none for an exporter that names no quants."""
-    shape = models.resolve(made.student, made.folder, "student").shape()
     budgets = device.budgets.replaced_by(made.budgets)
-    quants: tuple[str, ...] = getattr(made.package, "quants", ())
-    return [plan.fit(shape, device, budgets, quant, made.validation.context) for quant in quants]
+    quants: tuple[str, ...] = getattr(made.package, "quants", ()) if shape else ()
+    return [plan.fit(shape, device, budgets, quant, made.validation.context) for quant in quants if shape]
 
 
-def _page(made: Recipe, device: Target, steps: list[Step], fits: list[Fit]) -> list[str]:
+def _cost(made: Recipe, works: list[Work], shape: dict[str, Shape | None], on: Accelerator | None) -> _Cost:
+    engines = {"teacher": made.teacher.engine, "student": made.student.engine}
+    known = [(work, shape[work.role]) for work in works]
+    hours = [cost.hours(work, size, on) if size and on else None for work, size in known]
+    problems = [cost.problem(work, size, on, engines[work.role]) for work, size in known if size and on]
+    return _Cost(works, hours, list(dict.fromkeys(problem for problem in problems if problem)), on)
+
+
+def _notes(shape: dict[str, Shape | None], models: list[Model], missing: list[str]) -> list[str]:
+    """What a build still needs, and what cannot be foretold for the lack of it."""
+    unknown = [
+        f"{role}: its size is unknown until it is downloaded; state it as `{role}.shape`"
+        for (role, size), model in zip(shape.items(), models, strict=True)
+        if size is None and model.server is None
+    ]
+    return [*missing, *unknown]
+
+
+def _page(
+    made: Recipe, device: Target, steps: list[Step], fits: list[Fit], spent: _Cost, notes: list[str]
+) -> list[str]:
     todo = [step.name for step in steps if step.status != "cached"]
     head = f"{made.name} on {device.name}: {len(todo)} of {len(steps)} stages would run"
     rows = [(step.name, step.status, step.key[:8], step.summary) for step in steps]
     lines = [click.style(head, bold=True), *table.lines(("stage", "status", "key", ""), rows), ""]
+    lines += [*(f"  {told}" for note in notes for told in note.split("\n")), ""] if notes else []
+    lines += [*_cost_lines(spent), ""]
     columns = ("quant", "file", "KV cache", "memory", "first token", "decode", "ceiling", "verdict")
     body = [_row(fit) for fit in fits]
     lines += table.lines(columns, body, right=columns[1:-1], styles=_LOOKS) if body else []
@@ -60,6 +118,37 @@ def _page(made: Recipe, device: Target, steps: list[Step], fits: list[Fit]) -> l
         lines += ["", f"Predicted for {device.title}, with 80% intervals, for a context of {context:,} tokens.",
                   "Nothing here is measured: a build says what is."]  # fmt: skip
     return lines
+
+
+def _cost_lines(spent: _Cost) -> list[str]:
+    """Calls and tokens by stage, hours where the accelerator and the model's size are known."""
+    head = ("stage", "work", "calls", "tokens read", "tokens written", *(("time",) if spent.on else ()))
+    rows = [
+        (
+            work.stage,
+            work.what,
+            f"{work.calls:,}",
+            f"{work.read:,.0f}",
+            f"{work.written:,.0f}" if work.written else "-",
+            *((_time(estimate),) if spent.on else ()),
+        )
+        for work, estimate in zip(spent.works, spent.hours, strict=True)
+    ]
+    told = [f"{work.stage}: {work.detail}" for work in spent.works if work.detail] + spent.problems
+    lines = table.lines(head, rows, right=head[2:]) + [f"  {line}" for line in told]
+    if spent.on is None:
+        return [*lines, "", "Counted, not measured. `--accelerator NAME` estimates hours: "
+                + ", ".join(accelerator.name for accelerator in accelerators.TABLE) + "."]  # fmt: skip
+    known = [estimate for estimate in spent.hours if estimate]
+    total = Estimate(*(sum(getattr(e, end) for e in known) for end in ("value", "low", "high")))
+    missing = "" if len(known) == len(spent.works) else ", without the work of models whose size is unknown"
+    return [*lines, "", f"{_time(total)} on {spent.on.title}{missing}: an order of magnitude, nothing here is "
+            "measured."]  # fmt: skip
+
+
+def _time(estimate: Estimate | None) -> str:
+    """`1h 12m to 10h 48m`: an estimate is its interval."""
+    return " to ".join(words.duration(3600 * end) for end in (estimate.low, estimate.high)) if estimate else "unknown"
 
 
 def _row(fit: Fit) -> tuple[str, ...]:
@@ -86,12 +175,29 @@ def _fallbacks(fit: Fit) -> str:
     return f"{len(fit.fallbacks)} tensors have rows that 256 does not divide; llama.cpp stores {kinds}"
 
 
-def _as_json(made: Recipe, device: Target, steps: list[Step], fits: list[Fit], code: int) -> dict[str, object]:
+def _as_json(
+    made: Recipe,
+    device: Target,
+    steps: list[Step],
+    fits: list[Fit],
+    spent: _Cost,
+    notes: list[str],
+    code: int,
+) -> dict[str, object]:
     return {
         "schema": "edgedistill.plan/1",
         "recipe": made.name,
         "target": device.name,
         "exit_code": code,
+        "notes": notes,
         "stages": [{"name": s.name, "key": s.key, "status": s.status, "rows": s.rows} for s in steps],
+        "cost": {
+            "accelerator": asdict(spent.on) if spent.on else None,
+            "work": [
+                {**asdict(work), "hours": asdict(estimate) if estimate else None}
+                for work, estimate in zip(spent.works, spent.hours, strict=True)
+            ],
+            "problems": spent.problems,
+        },
         "fits": [{**asdict(fit), "fits": fit.fits} for fit in fits],
     }

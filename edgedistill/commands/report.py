@@ -1,4 +1,4 @@
-"""`report`: an earlier build's result, as it was printed then."""
+"""`report`: the result of an earlier build or comparison of arms, as it was printed then."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import click
 from edgedistill.errors import UsageError
 from edgedistill.files import read_json
 from edgedistill.report import assemble, terminal
+from edgedistill.report.arms import assemble as arms
+from edgedistill.report.arms import terminal as arms_terminal
 
 
 def run(build: str | None, runs: Path, as_json: bool) -> int:
@@ -17,7 +19,8 @@ def run(build: str | None, runs: Path, as_json: bool) -> int:
     if as_json:
         click.echo(json.dumps(read_json(path), indent=2, ensure_ascii=False))
         return 0
-    click.echo("\n".join(terminal.page(assemble.load(path))))
+    page = arms_terminal.page(arms.load(path)) if arms.is_one(path) else terminal.page(assemble.load(path))
+    click.echo("\n".join(page))
     click.echo(f"\nreport   {path.with_suffix('.html')}")
     return 0
 

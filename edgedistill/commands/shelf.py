@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,10 +11,13 @@ from typing import Any
 
 import click
 
-from edgedistill import inputs, recipe, table, target, yaml_file
-from edgedistill.errors import EdgeDistillError, UsageError
+from edgedistill import recipe, table, target, yaml_file
+from edgedistill.errors import UsageError
 
 _LOAD: dict[str, Callable[[str], Any]] = {"targets": target.load, "recipes": recipe.load}
+
+_ABOVE = re.compile(r"(?<![\w./-])\.\./[\w./-]+")
+"""A path that leads out of a recipe's folder."""
 
 
 def list_all(kind: str, as_json: bool) -> int:
@@ -58,23 +62,16 @@ def copy(kind: str, name: str, to: Path) -> int:
         shutil.copytree(path.parent, goal, ignore=shutil.ignore_patterns("__pycache__"))
     else:
         shutil.copyfile(path, goal)
+    _keep_paths(goal / path.name if is_folder else goal, path.parent)
     shown = goal if goal.is_absolute() or len(goal.parts) > 1 else Path(".", goal)
     option = f"--{kind[:-1]} {'./' if not goal.is_absolute() and len(goal.parts) == 1 else ''}{shown}"
     click.echo(f"{goal}\nuse it with `{option}`")
     return 0
 
 
-def check(kind: str, names: tuple[str, ...]) -> int:
-    """Load each (all shipped ones when none is named), and report the problems of all."""
-    worst = 0
-    for name in names or tuple(yaml_file.names(kind)):
-        try:
-            loaded = _LOAD[kind](name)
-            if isinstance(loaded, recipe.Recipe):
-                inputs.check(loaded)
-        except EdgeDistillError as error:
-            click.echo(f"error: {error.problem}" + (f"\n\nhint: {error.hint}" if error.hint else ""), err=True)
-            worst = max(worst, error.exit_code)
-        else:
-            click.echo(f"{name}: no problems")
-    return worst
+def _keep_paths(copied: Path, home: Path) -> None:
+    """Let a copy point to what its original has beside its own folder (`../quickstart/models/teacher`)."""
+    text = copied.read_text(encoding="utf-8")
+    kept = _ABOVE.sub(lambda found: str((home / found[0]).resolve()) if (home / found[0]).exists() else found[0], text)
+    if kept != text:
+        copied.write_text(kept, encoding="utf-8")

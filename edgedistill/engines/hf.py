@@ -57,6 +57,21 @@ class HfEngine:
     def first_token_log_probs(self, conversations: Sequence[Messages]) -> Any:
         return self.decoder.first_token_logits(self._ids(conversations)).log_softmax(dim=1).numpy()
 
+    def answer_log_probs(
+        self,
+        conversations: Sequence[Messages],
+        answers: Sequence[str],
+        *,
+        on_done: Callable[[int], None] = lambda n: None,
+    ) -> list[list[float]]:
+        from edgedistill.ml.forks import each_once
+        from edgedistill.ml.likelihood import answer_log_probs
+
+        if not answers:
+            return []
+        ids = self.decoder.tokenizer(list(answers), add_special_tokens=False)["input_ids"]
+        return answer_log_probs(self.decoder, each_once(conversations, self._ids), ids, on_done)
+
     def close(self) -> None:
         if self._decoder is not None:
             from edgedistill.ml.memory import give_back

@@ -7,57 +7,78 @@ and the ids are in the end is what parity compares with the float student's.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from edgedistill import components
 from edgedistill.engine import Messages
 from edgedistill.errors import UsageError
+from edgedistill.files import sha256_of
+from edgedistill.locks import held
 from edgedistill.models import Model
+from edgedistill.toolchain.llama_cpp import SHA256, cache_folder
 
 if TYPE_CHECKING:
     from edgedistill.ml.llama_runtime import Sequences
 
-VERSION = 1
+VERSION = 2
 
 SIDE_BY_SIDE = 32
-"""Sequences that decode together."""
+"""Sequences that decode together, each with a cache of its own."""
+SHARING = 24
+"""Sequences that decode together in one cache, behind a beginning that they share. Each token looks through the cells
+of all, if only to find that they are hidden, so more of them are slower."""
 CACHED_TOKENS = 65_536
 """Tokens of all sequences together that the cache has room for; fewer sequences when they are long."""
-_DEFAULT_CONTEXT = 4096
 
 
 def open_engine(model: Model) -> Engine:
-    """The GGUF file in a model's folder. A model without one is exported by `package` first."""
+    """The GGUF file in a model's folder; without one, the folder in 16-bit floats, exported on first use and kept."""
     found = sorted(model.path.glob("*.gguf"))
-    if len(found) != 1:
+    if len(found) > 1:
         raise UsageError(
             f"engine `llama` needs one GGUF file, {model.path} has {len(found)}",
-            "use `engine: hf` for a folder in Hugging Face layout",
+            "leave the one that is meant, or none, to have the folder exported in 16-bit floats",
         )
-    return open_gguf(found[0], context=_DEFAULT_CONTEXT)
+    return open_gguf(found[0] if found else _exported(model), context=None)
 
 
-def open_gguf(path: Path, *, context: int, threads: int | None = None) -> Engine:
+def open_gguf(path: Path, *, context: int | None, threads: int | None = None) -> Engine:
     """A GGUF file, for conversations of at most `context` tokens, answer included.
 
+    context  None: what the model was trained for.
     threads  None: OMP_NUM_THREADS, or as many as this process has cores.
     Raises   UsageError when llama.cpp cannot load the file.
     """
     return Engine(path, context, threads)
 
 
+def _exported(model: Model) -> Path:
+    """The float GGUF of a folder in Hugging Face layout, in the user's cache, named by what is in the folder."""
+    exporter = components.load("exporters", "gguf")
+    digest = hashlib.sha256(f"{SHA256} {exporter.VERSION}".encode())
+    for part in model.files():
+        digest.update(f" {part.name} {sha256_of(part)}".encode())
+    file = cache_folder() / "float-gguf" / f"{digest.hexdigest()[:32]}.gguf"
+    with held(file.with_suffix(".lock"), "the same model"):
+        if not file.is_file():
+            exporter.export_float(model, file)
+    return file
+
+
 class Engine:
     """See `edgedistill.engine.Engine`."""
 
-    def __init__(self, path: Path, context: int, threads: int | None) -> None:
+    def __init__(self, path: Path, context: int | None, threads: int | None) -> None:
         from edgedistill.ml import llama_runtime
 
         self.path = path
-        self.context = context
         self.threads = threads or llama_runtime.default_threads()
         self._weights = llama_runtime.Weights(path)
+        self.context = context or self._weights.trained_context
         self._formatter: Any = None
 
     def render(self, messages: Messages) -> str:
@@ -108,9 +129,8 @@ class Engine:
         on_done: Callable[[int], None] = lambda n: None,
     ) -> list[str]:
         """One answer per conversation; an answer ends early when the context is full."""
-        answers = self._answers(
-            conversations, max_tokens, _picker(len(conversations), temperature, seed), stop, on_done
-        )
+        pick = _picker(len(conversations), temperature, seed)
+        answers = self._answers(conversations, max_tokens, pick, stop, on_done)
         return [_cut(self.text_of(answer), stop) for answer in answers]
 
     def answer_ids(self, conversations: Sequence[Messages], *, max_tokens: int) -> list[list[int]]:
@@ -125,29 +145,33 @@ class Engine:
         self,
         conversations: Sequence[Messages],
         max_tokens: int,
-        pick: Callable[[Any, int], int],
+        pick: Callable[[Any, list[int]], list[int]],
         stop: str,
         on_done: Callable[[int], None],
     ) -> list[list[int]]:
         prompts = [self._fitting(messages) for messages in conversations]
+        rooms = [min(max_tokens, self.context - len(prompt)) for prompt in prompts]
         answers: list[list[int]] = [[] for _ in prompts]
+        enders = self._weights.tokens_with(stop[-1]) if stop else frozenset()
         for group, sequences, first in self._groups(prompts, max_tokens):
-            active, logits = list(enumerate(group)), first
-            while active:
-                going_on = []
-                for (slot, number), row in zip(active, logits, strict=True):
-                    room = min(max_tokens, self.context - len(prompts[number]))
-                    if self._goes_on(answers[number], pick(row, number), room, stop):
-                        going_on.append((slot, number))
-                on_done(len(active) - len(going_on))
-                active = going_on
-                if active:
-                    logits = sequences.feed([(slot, answers[number][-1:]) for slot, number in active])
+            slots, numbers, logits = list(range(len(group))), group, first
+            while slots:
+                tokens = pick(logits, numbers)
+                places = [
+                    place
+                    for place, (number, token) in enumerate(zip(numbers, tokens, strict=True))
+                    if self._goes_on(answers[number], token, rooms[number], stop if token in enders else "")
+                ]
+                if len(places) < len(slots):
+                    on_done(len(slots) - len(places))
+                    slots, numbers, tokens = ([row[place] for place in places] for row in (slots, numbers, tokens))
+                if slots:
+                    logits = sequences.step(slots, tokens)
         return answers
 
     def _goes_on(self, answer: list[int], token: int, room: int, stop: str) -> bool:
         """Append the token, unless it ends the answer; whether another one follows."""
-        if self._weights.ends(token):
+        if token in self._weights.end_ids:
             return False
         answer.append(token)
         # A token is at least one byte, so the stop text lies within this many of the last ones.
@@ -159,10 +183,27 @@ class Engine:
         import numpy as np
 
         prompts = [self._fitting(messages) for messages in conversations]
-        found = [logits for _, _, logits in self._groups(prompts, 0)]
-        return _log_softmax(np.concatenate(found)) if found else np.zeros((0, self._weights.size), np.float32)
+        found = np.zeros((len(prompts), self._weights.size), np.float32)
+        for numbers, _, logits in self._groups(prompts, 0):
+            found[numbers] = _log_softmax(logits)
+        return found
 
-    def answer_log_probs(self, messages: Messages, answer: Sequence[int]) -> Any:
+    def answer_log_probs(
+        self,
+        conversations: Sequence[Messages],
+        answers: Sequence[str],
+        *,
+        on_done: Callable[[int], None] = lambda n: None,
+    ) -> list[list[float]]:
+        from edgedistill.ml import llama_likelihood
+        from edgedistill.ml.forks import each_once
+
+        prompts = each_once(conversations, lambda distinct: [self._fitting(messages) for messages in distinct])
+        ids = [self._weights.tokenize(answer, add_special=False) for answer in answers]
+        self._check_lengths([len(prompt) + len(answer) - 1 for prompt, answer in zip(prompts, ids, strict=True)])
+        return llama_likelihood.answer_log_probs(self._weights, self.threads, prompts, ids, on_done)
+
+    def step_log_probs(self, messages: Messages, answer: Sequence[int]) -> Any:
         """(answer + 1, vocabulary) float32 log probabilities at each position of an answer, and of what follows it."""
         from edgedistill.ml.llama_runtime import Sequences
 
@@ -176,41 +217,50 @@ class Engine:
         finally:
             sequences.close()
 
-    def sequences(self, count: int, room: int) -> Sequences:
-        """Bare sequences, for timing."""
+    def sequences(self, count: int, cells: int, *, is_unified: bool = False) -> Sequences:
+        """Bare sequences, with room for `cells` tokens each, or all together when `is_unified`."""
         from edgedistill.ml.llama_runtime import Sequences
 
-        return Sequences(self._weights, count, room, self.threads)
+        return Sequences(self._weights, count, cells, self.threads, is_unified=is_unified)
 
     def _fitting(self, messages: Messages) -> list[int]:
         prompt = self.token_ids(messages)
-        if not 0 < len(prompt) < self.context:
-            raise UsageError(
-                f"a prompt of {len(prompt)} tokens does not fit into a context of {self.context}",
-                "raise `validate.context`, or shorten the question",
-            )
+        self._check_lengths([len(prompt)])
         return prompt
 
-    def _groups(self, prompts: list[list[int]], max_tokens: int) -> Any:
+    def _check_lengths(self, lengths: Sequence[int]) -> None:
+        wrong = next((length for length in lengths if not 0 < length < self.context), None)
+        if wrong is not None:
+            raise UsageError(
+                f"a prompt of {wrong} tokens does not fit into a context of {self.context}",
+                "raise `validate.context`, or shorten the question",
+            )
+
+    def _groups(self, prompts: list[list[int]], max_tokens: int) -> Iterator[tuple[list[int], Sequences, Any]]:
         """Yields (numbers, sequences, logits after each prompt), some prompts at a time, each in its own sequence.
 
-        What all prompts have in common at their start is decoded once and copied.
+        What prompts have in common at their start is decoded once and copied.
         """
+        from edgedistill.ml.prefixes import group_by_prefix
+
         if not prompts:
             return
-        room = min(max(map(len, prompts)) + max_tokens, self.context)
-        count = max(1, min(SIDE_BY_SIDE, len(prompts), CACHED_TOKENS // room))
-        common = _common_start(prompts)
-        sequences = self.sequences(count, room)
+        groups = group_by_prefix(prompts)
+        shared = max(group.shared for group in groups)
+        rooms = [min(max(len(prompts[n]) for n in group.rows) + max_tokens, self.context) for group in groups]
+        own = max(room - group.shared for room, group in zip(rooms, groups, strict=True)) if shared else max(rooms)
+        most = max(len(group.rows) for group in groups)
+        count = _even(most, max(1, min(SHARING if shared else SIDE_BY_SIDE, CACHED_TOKENS // own)))
+        sequences = self.sequences(count, shared + count * own if shared else own, is_unified=shared > 0)
         try:
-            if common:
-                sequences.feed([(0, prompts[0][:common])])
-                sequences.share(0)
-            for begin in range(0, len(prompts), count):
-                group = list(range(begin, min(begin + count, len(prompts))))
-                for slot in range(count):
-                    sequences.cut(slot, common)
-                yield group, sequences, sequences.feed([(s, prompts[n][common:]) for s, n in enumerate(group)])
+            for group in groups:
+                sequences.start(prompts[group.rows[0]][: group.shared])
+                for begin in range(0, len(group.rows), count):
+                    if begin:
+                        sequences.rewind(group.shared)
+                    part = list(group.rows[begin : begin + count])
+                    rows = [(slot, prompts[number][group.shared :]) for slot, number in enumerate(part)]
+                    yield part, sequences, sequences.feed(rows)
         finally:
             sequences.close()
 
@@ -226,17 +276,27 @@ class Engine:
         self.close()
 
 
-def _picker(count: int, temperature: float, seed: int) -> Callable[[Any, int], int]:
-    """(logits, number of the conversation) -> token. Each conversation has random numbers of its own."""
+def _even(rows: int, most: int) -> int:
+    """Rows at a time, at most `most`, so that the last ones are about as many as the others: 40 by 24 are 20 and 20."""
+    return -(-rows // -(-rows // most))
+
+
+def _picker(count: int, temperature: float, seed: int) -> Callable[[Any, list[int]], list[int]]:
+    """(logits, numbers of the conversations) -> tokens. Each conversation has random numbers of its own."""
     import numpy as np
 
+    def greedy(logits: Any, numbers: list[int]) -> list[int]:
+        found: list[int] = logits.argmax(axis=1).tolist()
+        return found
+
     if temperature == 0:
-        return lambda logits, number: int(logits.argmax())
+        return greedy
     random = [np.random.default_rng([seed, number]) for number in range(count)]
 
-    def pick(logits: Any, number: int) -> int:
+    def pick(logits: Any, numbers: list[int]) -> list[int]:
         # Gumbel-max: the largest of logit/T plus noise is a draw from the softmax at T.
-        return int((logits / temperature + random[number].gumbel(size=logits.shape)).argmax())
+        noise = np.stack([random[number].gumbel(size=logits.shape[1]) for number in numbers])
+        return greedy(logits / temperature + noise, numbers)
 
     return pick
 
@@ -244,16 +304,6 @@ def _picker(count: int, temperature: float, seed: int) -> Callable[[Any, int], i
 def _cut(text: str, stop: str) -> str:
     """Up to the end of the first stop text."""
     return text[: text.index(stop) + len(stop)] if stop and stop in text else text
-
-
-def _common_start(prompts: list[list[int]]) -> int:
-    """Tokens that all prompts share at their start; at least one is left to each. 0 for a single prompt."""
-    if len(prompts) < 2:
-        return 0
-    first, last = min(prompts), max(prompts)
-    limit = min(len(first), len(last)) - 1
-    common = next((place for place in range(limit) if first[place] != last[place]), limit)
-    return min(common, min(map(len, prompts)) - 1)
 
 
 def _log_softmax(logits: Any) -> Any:

@@ -78,6 +78,13 @@ def export(out: Path, student: Model, target: Target, config: Config) -> list[Ca
     return [_candidate(_file(out, quant), quant) for quant in config.quants]
 
 
+def export_float(student: Model, file: Path) -> None:
+    """The model as one file in 16-bit floats, with everything that `export` checks about it."""
+    with _scratch(file.with_suffix("")) as scratch:
+        _publish(_to_f16(student, scratch), file)
+    file.with_suffix("").rmdir()
+
+
 def _file(out: Path, quant: str) -> Path:
     return out / f"model-{quant.lower()}.gguf"
 

@@ -143,21 +143,25 @@ class Decoder:
                 picker.keep(kept)
                 chosen, lengths = chosen[kept], lengths[kept]
                 live, is_done = [live[place] for place in left], [False] * len(left)
-            logits = self._forward(chosen[:, None], lengths[:, None], batch.cache)
+            logits = self.forward(chosen[:, None], lengths[:, None], batch.cache)[:, -1]
             # A finished row stays for a while; its positions must not run out of the model's table.
             lengths = (lengths + 1).clamp(max=self.context - 1)
         return answers
 
-    def _encode(self, prompts: Sequence[Sequence[int]], max_tokens: int) -> Iterator[Batch]:
-        """Batches of prompts, encoded. Each shared beginning is encoded once per batch."""
+    def check_lengths(self, prompts: Sequence[Sequence[int]]) -> None:
+        """Raises UsageError when a prompt leaves no room for an answer."""
         longest = max(map(len, prompts), default=0)
         if longest >= self.context:
             raise UsageError(
                 f"a prompt has {longest:,} tokens, the context of {self.model.name_or_path} is {self.context:,}",
                 "shorten the task's questions, or choose a model with a longer context",
             )
+
+    def _encode(self, prompts: Sequence[Sequence[int]], max_tokens: int) -> Iterator[Batch]:
+        """Batches of prompts, encoded. Each shared beginning is encoded once per batch."""
+        self.check_lengths(prompts)
         for groups in self._batches(prompts, max_tokens):
-            prefixes = [self._prefix(prompts[group.rows[0]][: group.shared]) for group in groups]
+            prefixes = [self.prefix(prompts[group.rows[0]][: group.shared]) for group in groups]
             rows = [row for group in groups for row in group.rows]
             widest = max(len(prompts[row]) - group.shared for group in groups for row in group.rows)
             cache = KeyValues(prefixes, [len(group.rows) for group in groups], self.device)
@@ -201,12 +205,13 @@ class Decoder:
         size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
         return 2 * config.num_hidden_layers * heads * size * self.model.dtype.itemsize
 
-    def _prefix(self, ids: Sequence[int]) -> Prefix:
+    def prefix(self, ids: Sequence[int]) -> Prefix:
+        """Keys and values of a shared beginning."""
         if not ids:
             return Prefix()
         cache = KeyValues([Prefix()], [1], self.device)
         row = torch.tensor([ids], device=self.device)
-        self._forward(row, torch.arange(len(ids), device=self.device)[None], cache)
+        self.forward(row, torch.arange(len(ids), device=self.device)[None], cache)
         return cache.as_prefix()
 
     def _suffixes(
@@ -221,12 +226,18 @@ class Decoder:
             ids[place, width - len(suffix) :] = torch.tensor(suffix)
             positions[place, width - len(suffix) :] = torch.arange(prefix.length, prefix.length + len(suffix))
         cache = KeyValues([prefix], [len(suffixes)], self.device)
-        logits = self._forward(ids.to(self.device), positions.to(self.device), cache)
-        return cache, logits
+        logits = self.forward(ids.to(self.device), positions.to(self.device), cache)
+        return cache, logits[:, -1]
 
-    def _forward(self, ids: Tensor, positions: Tensor, cache: KeyValues) -> Tensor:
-        """Logits (B, vocabulary) float32 after the last of (B, S) tokens; -1 in `positions` is padding."""
-        cache.begin(positions)
+    def forward(
+        self, ids: Tensor, positions: Tensor, cache: KeyValues, keep: int = 1, branches: Tensor | None = None
+    ) -> Tensor:
+        """Logits (B, keep, vocabulary) float32 after the last `keep` of (B, S) tokens.
+
+        positions  (B, S), -1 for padding
+        branches   as `KeyValues.begin` takes them
+        """
+        cache.begin(positions, branches)
         token = ACTIVE.set(cache)
         try:
             out = self.model(
@@ -234,12 +245,12 @@ class Decoder:
                 position_ids=positions.clamp(min=0),
                 past_key_values=cache,
                 use_cache=True,
-                logits_to_keep=1,
+                logits_to_keep=keep,
             )
         finally:
             ACTIVE.reset(token)
         cache.finish()
-        logits: Tensor = out.logits[:, -1].float()
+        logits: Tensor = out.logits.float()
         return logits
 
 
@@ -334,7 +345,7 @@ def _use_shared_prefixes(decoder: Decoder, path: Path) -> None:
         expected = model(input_ids=ids.to(decoder.device)).logits[:, -1].float()
         try:
             model.set_attn_implementation(ATTENTION)
-            prefix = decoder._prefix(ids[0, :12].tolist())
+            prefix = decoder.prefix(ids[0, :12].tolist())
             _, found = decoder._suffixes([0, 1], ids.tolist(), prefix)
         except (ValueError, TypeError, LookupError, AttributeError, NotImplementedError) as error:
             raise _unsupported(path, model, str(error)) from error

@@ -1,24 +1,126 @@
-"""TRL's DPO trainer for pairs whose ids are known already."""
+"""TRL's DPO trainer for pairs whose ids are known already, with the distance from the original teacher in its log."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import torch
+from accelerate.utils import gather_object
 from datasets import Dataset
+from torch import Tensor
 from trl import DPOTrainer
 
 from edgedistill.ml.turns import Turn
 
+Ids = tuple[int, ...]
+
 
 class TokenizedDPOTrainer(DPOTrainer):  # type: ignore[misc]
-    """DPOTrainer that takes `prompt_ids`, `chosen_ids` and `rejected_ids` as given.
+    """DPOTrainer that takes `prompt_ids`, `chosen_ids` and `rejected_ids` as given, and logs `kl`.
 
     TRL would render and tokenize the pairs itself. It takes the end-of-turn token only where the chat template writes
     one, and drops the end of a prompt when a token spans its border with the answer; SFT here sees other ids than that.
     """
 
+    def __init__(self, *args: Any, **options: Any) -> None:
+        self._moved: list[Tensor] = []
+        self._reference: dict[Ids, list[float]] = {}
+        super().__init__(*args, **options)
+
     def _prepare_dataset(self, dataset: Dataset, *unused: Any, **unused_too: Any) -> Dataset:
         return dataset
+
+    def _precompute_ref_logps(self, dataset: Dataset, name: str, batch_size: int) -> Dataset:
+        """What the model says of the pairs before it learns, in place of a second copy. Every process takes a share.
+
+        TRL's own goes through a cache file that only one process finds, and keeps sums where `kl` wants tokens.
+        """
+        rank, count = self.accelerator.process_index, self.accelerator.num_processes
+        share = range(0, len(dataset), batch_size)[rank::count]
+        found = sorted(gather_object([self._reference_of(dataset, start, batch_size) for start in share]))
+        for _, _, _, by_ids in found:
+            self._reference.update(by_ids)
+        chosen, rejected = ([value for part in found for value in part[column]] for column in (1, 2))
+        return dataset.add_column("ref_chosen_logps", chosen).add_column("ref_rejected_logps", rejected)
+
+    def _reference_of(
+        self, dataset: Dataset, start: int, size: int
+    ) -> tuple[int, list[float], list[float], dict[Ids, list[float]]]:
+        """Place, sums of chosen and of rejected answers, and the log-probabilities of each answer's tokens by ids."""
+        rows = [dataset[row] for row in range(start, min(start + size, len(dataset)))]
+        inputs = self._prepare_inputs(self.data_collator(rows))
+        with self._seen() as seen:
+            chosen, rejected = self.compute_ref_log_probs(self.model, inputs)
+        mask = _answers(inputs)
+        values = [row[kept].tolist() for row, kept in zip(_last(seen[0], mask), mask, strict=True)]
+        return start, chosen.tolist(), rejected.tolist(), dict(zip(_ids(inputs), values, strict=True))
+
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        with self._seen() as seen:
+            result = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        mask = _answers(inputs)
+        now = _last(seen[0], mask)[mask]
+        if self.precompute_ref_logps:
+            known = [value for ids in _ids(inputs) for value in self._reference[ids]]
+            before = torch.tensor(known, device=now.device)
+        else:
+            before = _last(seen[1], mask)[mask]
+        self._moved.append(torch.stack([distance(now, before), mask.sum().float()]))
+        return result
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        if self._moved:
+            total, tokens = self.accelerator.gather(torch.stack(self._moved)).sum(dim=0).tolist()
+            logs["kl"] = total / tokens
+            self._moved.clear()
+        super().log(logs, start_time)
+
+    @contextmanager
+    def _seen(self) -> Iterator[list[Tensor]]:
+        """Log-probabilities (B, T) of every pass through the model meanwhile: the learner's, then the reference's."""
+        seen: list[Tensor] = []
+        hook = self.model.register_forward_hook(lambda module, given, output: seen.append(output.log_probs.detach()))
+        try:
+            yield seen
+        finally:
+            hook.remove()
+
+
+def distance(now: Tensor, before: Tensor) -> Tensor:
+    """How far a model moved from an earlier state, in nats, summed over tokens; never negative.
+
+    With r = p_now / p_before of a token that the earlier state drew, r - 1 - ln r is an estimate of
+    KL(before || now) at its place. The pairs are such draws, though chosen ones and asked for in other words, so
+    this tells how far the model moved on them and not how far it moves on what it writes next.
+
+    Shapes   N tokens
+        now, before  (N,) float   natural log-probabilities of the same tokens
+        returns      ()   float32
+    Source   J. Schulman, "Approximating KL divergence", 2020, estimator k3
+    """
+    change = (now.float() - before.float()).clamp(max=20.0)
+    return (torch.expm1(change) - change).sum()
+
+
+def _answers(inputs: dict[str, Any]) -> Tensor:
+    """(B, T-1) bool: where the next token belongs to an answer."""
+    mask: Tensor = inputs["completion_mask"][:, 1:].bool()
+    return mask
+
+
+def _last(log_probs: Tensor, mask: Tensor) -> Tensor:
+    """The last columns, as many as the mask has."""
+    return log_probs[:, -mask.shape[1] :]
+
+
+def _ids(inputs: dict[str, Any]) -> list[Ids]:
+    """Each row's tokens without padding."""
+    rows = zip(inputs["input_ids"], inputs["attention_mask"].bool(), strict=True)
+    return [tuple(ids[kept].tolist()) for ids, kept in rows]
 
 
 def pair_rows(chosen: list[Turn], rejected: list[Turn]) -> Dataset:

@@ -49,11 +49,17 @@ class KeyValues(Cache):  # type: ignore[misc]
         self.positions = torch.full((sum(counts), 0), -1, dtype=torch.long, device=device)
         self.used = 0
         self._new = 0
+        self._branches: Tensor | None = None
         self._masks: dict[int | None, tuple[Tensor, list[Tensor | None]]] = {}
 
-    def begin(self, positions: Tensor) -> None:
-        """Announce the (B, S) positions that the next forward pass computes."""
-        self._new, self._masks = positions.shape[1], {}
+    def begin(self, positions: Tensor, branches: Tensor | None = None) -> None:
+        """Announce the (B, S) positions that the next forward pass computes.
+
+        branches  (B, S) for a first pass whose rows fork: tokens of branch 0 are seen by all that follow, those of
+                  another branch by their own branch alone
+        """
+        assert branches is None or self.used == 0, "only a first pass may fork"
+        self._new, self._masks, self._branches = positions.shape[1], {}, branches
         end = self.used + self._new
         if end > self.positions.shape[1]:
             self.positions = F.pad(self.positions, (0, self._room(end) - self.positions.shape[1]), value=-1)
@@ -118,6 +124,9 @@ class KeyValues(Cache):  # type: ignore[misc]
             end = self.used + self._new
             asked, held = self.positions[:, self.used : end, None], self.positions[:, None, :end]
             hidden = (held < 0) | (held > asked)
+            if self._branches is not None:
+                own, other = self._branches[:, :, None], self._branches[:, None, :]
+                hidden |= (other > 0) & (other != own)
             if window is not None:
                 hidden |= asked - held >= window
             prefixes: list[Tensor | None] = []

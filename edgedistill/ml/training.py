@@ -7,7 +7,7 @@ import math
 import os
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ _CURVE = {
     "rewards/accuracies": "reward_accuracy",
     "rewards/chosen": "chosen_reward",
     "rewards/rejected": "rejected_reward",
+    "kl": "kl",
 }
 """Trainer's name -> ours. What depends on the clock, or restarts with the process, stays out."""
 
@@ -74,18 +75,24 @@ def schedule(lengths: list[int], *, epochs: int, batch: int, chunk: int, seed: i
     return Schedule(batch, chunk, order(lengths, epochs=epochs, chunk=chunk, seed=seed), max(lengths))
 
 
-def arguments(out: Path, plan: Schedule, model: Model, *, warmup: float, seed: int) -> dict[str, Any]:
-    """Trainer arguments that SFT and DPO share. `warmup` is the share of steps with rising learning rate."""
+def arguments(
+    out: Path, plan: Schedule, model: Model, *, warmup: float, seed: int, processes: int = 1
+) -> dict[str, Any]:
+    """Trainer arguments that SFT and DPO share. `warmup` is the share of steps with rising learning rate.
+
+    Of `processes` that train together, each takes its part of every chunk.
+    """
     return {
         "output_dir": str(out / "checkpoints"),
         "num_train_epochs": 1,  # the schedule holds them all
-        "per_device_train_batch_size": plan.chunk,
+        "per_device_train_batch_size": plan.chunk // processes,
         "gradient_accumulation_steps": plan.batch // plan.chunk,
         "warmup_steps": math.ceil(warmup * plan.steps),
         "train_sampling_strategy": "sequential",
         "seed": seed % 2**32,
         "bf16": mixes_precision(),
         "use_cpu": not torch.cuda.is_available(),
+        "ddp_find_unused_parameters": False,  # between processes: every weight that learns is used
         "dataloader_pin_memory": torch.cuda.is_available(),
         "gradient_checkpointing": model.shape().parameters > _LARGE,
         "max_length": None,  # what is too long was left out
@@ -107,17 +114,22 @@ def on_one_gpu(given: Any) -> Any:
 def run(trainer: Trainer, label: str, out: Path, *, total: int, checkpoint_steps: int) -> None:
     """Train from the newest checkpoint, or from the start; leaves curve.jsonl.
 
+    Of processes that train together, the first one speaks and writes.
+
     Raises  StageFailed when the loss is no longer a number.
     """
     found = checkpoints.newest(out / "checkpoints")
     done = checkpoints.step_of(found) if found else 0
-    if found:
+    is_first = trainer.is_world_process_zero()
+    if found and is_first:
         say(f"  {label}: goes on from step {done:,} of {total:,}")
     trainer.remove_callback(PrinterCallback)  # prints a dict per step on stdout
-    with progress(label, total, done) as advance, full_disk_is_an_os_error(out):
+    shown = progress(label, total, done) if is_first else nullcontext(lambda n: None)
+    with shown as advance, full_disk_is_an_os_error(out):
         trainer.add_callback(_Watch(advance, label, checkpoint_steps))
         trainer.train(resume_from_checkpoint=str(found) if found else None)
-    write_rows(out / "curve.jsonl", curve(trainer.state.log_history))
+    if is_first:
+        write_rows(out / "curve.jsonl", curve(trainer.state.log_history))
 
 
 def curve(history: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -153,7 +165,10 @@ class _Watch(TrainerCallback):  # type: ignore[misc]
             )
 
     def on_save(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
-        checkpoints.mark(Path(args.output_dir) / f"checkpoint-{state.global_step}")
+        if torch.distributed.is_initialized():
+            torch.distributed.barrier()  # every process writes a file of its own
+        if state.is_world_process_zero:
+            checkpoints.mark(Path(args.output_dir) / f"checkpoint-{state.global_step}")
 
 
 @contextmanager
@@ -182,7 +197,7 @@ def _silence(undo: ExitStack) -> None:
     if not datasets.are_progress_bars_disabled():
         undo.callback(datasets.enable_progress_bars)
     datasets.disable_progress_bars()
-    for library in ("transformers", "trl", "accelerate"):
+    for library in ("transformers", "trl", "accelerate", "bitsandbytes"):
         logger = logging.getLogger(library)
         undo.callback(logger.setLevel, logger.level)
         logger.setLevel(logging.ERROR)

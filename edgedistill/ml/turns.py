@@ -74,8 +74,7 @@ def turns(tokenizer: Any, ends: tuple[int, ...], rows: Sequence[tuple[str, str]]
     """Tokenize (prompt, answer) rows, each one user message and one assistant message."""
     prompts = [_render(tokenizer, [("user", prompt)], opens_answer=True) for prompt, _ in rows]
     wholes = [
-        _whole(tokenizer, prompt, answer, opening)
-        for (prompt, answer), opening in zip(rows, prompts, strict=True)
+        _whole(tokenizer, prompt, answer, opening) for (prompt, answer), opening in zip(rows, prompts, strict=True)
     ]
     prompt_ids, whole_ids = _ids(tokenizer, prompts), _ids(tokenizer, wholes)
     return [

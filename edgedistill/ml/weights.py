@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig
+from peft import LoraConfig, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors import safe_open
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig
 
 from edgedistill.errors import StageFailed
 from edgedistill.ml import memory
@@ -34,8 +34,11 @@ _SHORT = 512
 """Tokens up to which a CPU trains faster with plain attention: 1.6 times at 100 tokens, padding included."""
 
 
-def load(model: Model, dtype: torch.dtype, longest: int) -> Any:
-    """A causal language model in `dtype` for rows of up to `longest` tokens, on the CPU; the trainer moves it."""
+def load(model: Model, dtype: torch.dtype, longest: int, *, nf4_on: torch.device | None = None) -> Any:
+    """A causal language model in `dtype` for rows of up to `longest` tokens, on the CPU; the trainer moves it.
+
+    With `nf4_on` its linear layers, but for the head, are 4-bit NF4 on that device and compute in `dtype`.
+    """
     config = AutoConfig.from_pretrained(model.path, local_files_only=True)
     # Only plain attention applies the soft cap that some models were trained with.
     capped = getattr(config.get_text_config(), "attn_logit_softcapping", None)
@@ -47,7 +50,19 @@ def load(model: Model, dtype: torch.dtype, longest: int) -> Any:
         local_files_only=True,
         use_safetensors=True,
         attn_implementation="eager" if plain else None,
+        **(_nf4(dtype, nf4_on) if nf4_on else {}),
     )
+
+
+def _nf4(dtype: torch.dtype, device: torch.device) -> dict[str, Any]:
+    """Source  QLoRA, arXiv:2305.14314v1, sec. 3: NormalFloat4 with its scales quantized as well."""
+    nf4 = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,
+    )
+    return {"quantization_config": nf4, "device_map": {"": device}}
 
 
 def frozen_dtype() -> torch.dtype:
@@ -60,6 +75,17 @@ def adapter(rank: int) -> LoraConfig:
     return LoraConfig(
         task_type="CAUSAL_LM", r=rank, lora_alpha=2 * rank, lora_dropout=0.0, bias="none", target_modules="all-linear"
     )
+
+
+def merged(trained: Any, base: Model, rank: int) -> Any:
+    """The base as it is stored, with the adapter of `trained` added to its weights; `trained` may be 4-bit.
+
+    PEFT would merge into the 4-bit weights: what is left would be the base with 4-bit's rounding, not the base.
+    """
+    learned = {name: tensor.cpu() for name, tensor in get_peft_model_state_dict(trained).items()}
+    whole = get_peft_model(load(base, frozen_dtype(), _SHORT), adapter(rank))
+    set_peft_model_state_dict(whole, learned)
+    return whole.merge_and_unload()
 
 
 def save(trained: Any, base: Model, folder: Path) -> None:

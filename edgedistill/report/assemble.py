@@ -10,7 +10,7 @@ from typing import Any
 from edgedistill.errors import IntegrityError, UsageError
 from edgedistill.files import read_json, write_json, write_text
 from edgedistill.report import html, markdown
-from edgedistill.report.schema import SCHEMA, BundleLine, Report, StageLine
+from edgedistill.report.schema import SCHEMA, Alignment, BundleLine, Report, StageLine
 from edgedistill.store import Step
 
 MISSED = 1
@@ -26,12 +26,11 @@ def assemble(
     steps: list[Step],
     measured: dict[str, Any],
     bundle: BundleLine | None,
+    alignment: Alignment | None = None,
     is_measured_required: bool = False,
 ) -> Report:
     """`measured` is measurements.json, empty when the build ended before `validate`."""
-    stages = tuple(
-        StageLine.model_validate({**asdict(step), "seconds": round(step.seconds, 3)}) for step in steps
-    )
+    stages = tuple(StageLine.model_validate({**asdict(step), "seconds": round(step.seconds, 3)}) for step in steps)
     found = {name: measured[name] for name in ("student", "candidates", "budgets") if measured.get(name)}
     report = Report.model_validate(
         {
@@ -42,6 +41,7 @@ def assemble(
             "seconds": round(seconds, 3),
             "exit_code": 0,
             "stages": stages,
+            "alignment": alignment,
             "bundle": bundle,
             **found,
         }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgedistill.report import words
+from edgedistill.report import alignment, words
 from edgedistill.report.picture import accuracy_against_size
 from edgedistill.report.schema import Report
 
@@ -21,4 +21,5 @@ def page(report: Report, lineage: dict[str, str]) -> str:
         lstrip_blocks=True,
     )
     given = {"report": report, "lineage": lineage, "picture": accuracy_against_size(report), "words": words}
+    given["curve"] = alignment.picture(report.alignment)
     return environment.get_template("page.html.j2").render(given)

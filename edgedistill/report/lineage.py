@@ -19,4 +19,4 @@ def lineage_of(bundle: Bundle) -> dict[str, str]:
 
 
 def _origin(model: Origin) -> str:
-    return f"{model.name}, licence {model.licence}, {model.sha256[:8]}"
+    return f"{model.name}, licence {model.licence}, {model.sha256[:8] or 'weights not seen'}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from edgedistill.report import words
-from edgedistill.report.schema import CandidateLine, Report
+from edgedistill.report.schema import Alignment, CandidateLine, Report
 
 
 def page(report: Report, lineage: dict[str, str]) -> str:
@@ -15,15 +15,17 @@ def page(report: Report, lineage: dict[str, str]) -> str:
         for b in report.budgets
     ]
     if budgets:
-        parts += ["## Budgets", _table(("budget", "limit", "got", "verdict", "evidence"), budgets)]
+        parts += ["## Budgets", table(("budget", "limit", "got", "verdict", "evidence"), budgets)]
     if report.candidates:
         head = ("candidate", "size", "accuracy (95%)", "drop", "parity", "first token", "decode", "memory", "")
-        parts += ["## Candidates", _table(head, map(_candidate, report.candidates))]
+        parts += ["## Candidates", table(head, map(_candidate, report.candidates))]
         parts.append("`~` marks what is not measured on the device.")
+    if report.alignment:
+        parts += ["## How the teacher was aligned", words.alignment(report.alignment), _curve(report.alignment)]
     stages = [(s.name, s.status, words.duration(s.seconds), f"`{s.key[:8]}`", s.summary) for s in report.stages]
-    parts += ["## Stages", _table(("stage", "status", "time", "key", "left"), stages)]
+    parts += ["## Stages", table(("stage", "status", "time", "key", "left"), stages)]
     if lineage:
-        parts += ["## Where it comes from", _table(("", ""), lineage.items())]
+        parts += ["## Where it comes from", table(("", ""), lineage.items())]
     if report.bundle:
         parts += ["## Bundle", f"`{report.bundle.path}`, {words.size(report.bundle.bytes)}, manifest sha256 "
                   f"`{report.bundle.manifest_sha256}`"]  # fmt: skip
@@ -45,6 +47,20 @@ def _opening(report: Report) -> str:
     )
 
 
+def _curve(alignment: Alignment) -> str:
+    """At most five points of the training: the first, the last, and some between."""
+    last = len(alignment.curve) - 1
+    shown = [alignment.curve[at] for at in sorted({round(last * part / 4) for part in range(5)})]
+    head = ("step", "loss", "reward margin", "reward accuracy", "KL")
+    return table(
+        head,
+        [
+            (f"{p.step:,}", f"{p.loss:.3f}", f"{p.reward_margin:.3f}", f"{p.reward_accuracy:.3f}", f"{p.kl:.4f}")
+            for p in shown
+        ],
+    )
+
+
 def _candidate(one: CandidateLine) -> tuple[str, ...]:
     drop = f"{one.accuracy.drop:.3f} (at most {one.accuracy.drop_ci_high:.3f})" if one.accuracy else "-"
     speed = words.first_token(one.latency), words.decode(one.latency), words.memory(one.memory_mib)
@@ -52,6 +68,7 @@ def _candidate(one: CandidateLine) -> tuple[str, ...]:
     return tuple(f"**{cell}**" for cell in cells) if one.chosen else cells
 
 
-def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    """Head and rows with bars between."""
     lines = [head, ("---",) * len(head), *rows]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)

@@ -39,6 +39,24 @@ class Arm(Section):
     n: int | None = None
 
 
+class AlignPoint(Section):
+    """The teacher's training up to a step: means over the steps since the point before."""
+
+    step: int
+    loss: float
+    reward_margin: float
+    reward_accuracy: float
+    kl: float
+    """Nats per token of the pairs' answers, from the original teacher (ml/preference.py says how)."""
+
+
+class Alignment(Section):
+    """How the teacher learned the student's preferences. Every single step is in the stage's curve.jsonl."""
+
+    steps: int
+    curve: tuple[AlignPoint, ...]
+
+
 class StudentLine(Section):
     """The student before and after, on the task's test items, as float."""
 
@@ -176,6 +194,7 @@ class Report(Section):
     seconds: float
     exit_code: int
     stages: tuple[StageLine, ...]
+    alignment: Alignment | None = None
     student: StudentLine | None = None
     candidates: tuple[CandidateLine, ...] = ()
     budgets: tuple[BudgetLine, ...] = ()

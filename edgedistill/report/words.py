@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgedistill.report.schema import BudgetLine, CandidateLine, Latency, Memory, Report
+from edgedistill.report.schema import Alignment, BudgetLine, CandidateLine, Latency, Memory, Report
 
 BUDGETS = {
     "first_token_ms": "first token",
@@ -109,6 +109,17 @@ def parity(candidate: CandidateLine) -> str:
     if candidate.parity is None:
         return "-"
     return "passed" if candidate.parity.passed else "FAILED"
+
+
+def alignment(found: Alignment) -> str:
+    """One sentence for each panel of the picture, with where the curve ends."""
+    last = found.curve[-1]
+    return (
+        f"{found.steps:,} steps of DPO. Reward margin: how much more the log-odds of chosen over rejected answers rose"
+        f" than the original teacher's, times beta; {last.reward_margin:.3g} at the end. Reward accuracy: share of"
+        f" pairs where they rose; {last.reward_accuracy:.3f}. KL: how far the teacher moved from the original on the"
+        f" pairs' answers; {last.kl:.3g} nats per token."
+    )
 
 
 def first_token(latency: Latency | None) -> str:

@@ -107,7 +107,7 @@ def _write_settings(folder: Path, tuned: Model, tasks: list[Task]) -> None:
 def _lineage(recipe: str, teacher: Model, student: Model, tuned: Model, tasks: list[Task]) -> Lineage:
     return Lineage(
         recipe=recipe,
-        teacher=Origin(name=teacher.name, sha256=teacher.key, licence=teacher.licence),
+        teacher=Origin(name=teacher.name, sha256="" if teacher.server else teacher.key, licence=teacher.licence),
         student=Origin(name=student.name, sha256=student.key, licence=student.licence),
         tuned=tuned.key,
         data=tuple(
@@ -141,7 +141,13 @@ def _copy_licences(folder: Path, models: dict[str, Model], tasks: list[Task]) ->
         for text in licence_texts(source):
             folder.mkdir(exist_ok=True)
             shutil.copyfile(text, folder / f"{name}-{text.name}")
-    lines = [f"- {role}: {model.name or model.path.name}: {model.licence}" for role, model in models.items()]
+    lines = [f"- {role}: {model.name or model.path.name}: {_licence(model)}" for role, model in models.items()]
     lines += [f"- data of task {task.name}: {task.info.licence}" for task in tasks]
     head = "Licences of what this model was made from, as their cards state them.\n\n"
     write_text(folder / "README.md", head + "\n".join(lines) + "\n")
+
+
+def _licence(model: Model) -> str:
+    if model.server and model.licence == "unknown":
+        return "unknown; a server does not state it. Its terms say what may be done with what it wrote"
+    return model.licence

@@ -199,8 +199,10 @@ def _measured(
     finally:
         device.clean_up()
     for reason in latency.noisy_because(raw):
-        say(f"  warning: {candidate.quant}: {reason}; the times are worse than those of a quiet machine; "
-            "`--fresh validate` measures again")
+        say(
+            f"  warning: {candidate.quant}: {reason}; the times are worse than those of a quiet machine; "
+            "`--fresh validate` measures again"
+        )
     return latency.measured_lines(raw, device.facts(), threads)
 
 

@@ -11,11 +11,13 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from edgedistill.errors import EdgeDistillError, StageFailed, UsageError
+from edgedistill.log import say
 
 Step = Callable[[dict[str, Any]], dict[str, Any]]
 """What a module that runs as such a process offers: request in, result out, both JSON."""
@@ -28,19 +30,25 @@ _SETTINGS = {
     "GGML_NO_BACKTRACE": "1",  # llama.cpp would start a debugger to print one
 }
 
+_LAUNCHER = f"""
+from {__name__} import end_with_parent
+end_with_parent()
+from accelerate.commands.launch import main
+main()
+"""
+"""`accelerate launch` that ends with the process that started it, and the processes with it."""
+
 
 def run(module: str, request: dict[str, Any], what: str, limit_s: float) -> dict[str, Any]:
     """Run a module's step in a new interpreter and return its result.
 
-    Raises  the UsageError that the step raised; StageFailed with the last lines it printed when it crashed or took
-            more than `limit_s` seconds
+    Raises  the UsageError or StageFailed that the step raised; StageFailed with the last lines it printed when it
+            crashed or took more than `limit_s` seconds
     """
-    package_parent = str(Path(__file__).parents[2])
-    paths = os.pathsep.join(filter(None, (package_parent, os.environ.get("PYTHONPATH"))))
     with tempfile.TemporaryDirectory(prefix="edgedistill-") as scratch:
         answer = Path(scratch) / "answer.json"
         command = [sys.executable, "-P", "-m", module, json.dumps(request), str(answer)]
-        environment = {**os.environ, **_SETTINGS, "PYTHONPATH": paths}
+        environment = {**os.environ, **_SETTINGS, "PYTHONPATH": _paths()}
         # -P: a file in the user's folder that is called like a library is not imported in its place.
         with (Path(scratch) / "log").open("w+", encoding="utf-8", errors="replace") as log:
             try:
@@ -50,23 +58,101 @@ def run(module: str, request: dict[str, Any], what: str, limit_s: float) -> dict
             if code or not answer.is_file():
                 raise StageFailed(f"{what} failed (exit code {code}). Its last words:\n{_last_lines(log.name)}")
         result: dict[str, Any] = json.loads(answer.read_text(encoding="utf-8"))
+    return _result(result)
+
+
+def run_together(
+    module: str, request: dict[str, Any], what: str, processes: int, threads: int | None = None
+) -> dict[str, Any]:
+    """Run a module's step in several interpreters that train together (`accelerate launch`); the first one answers.
+
+    Their progress lines, which begin with `what`, are passed on. `threads` of the CPU are shared among them; None: each
+    has those that OMP_NUM_THREADS says.
+
+    Raises  as run()
+    """
+    with tempfile.TemporaryDirectory(prefix="edgedistill-") as scratch:
+        answer = Path(scratch) / "answer.json"
+        command = [sys.executable, "-P", "-c", _LAUNCHER, *_launch_options(processes, threads)]
+        command += ["-m", module, json.dumps(request), str(answer)]
+        environment = {**os.environ, **_SETTINGS, "PYTHONPATH": _paths(), "PYTHONSAFEPATH": "1"}
+        with subprocess.Popen(
+            command,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+        ) as launcher:
+            try:
+                said = _listen(launcher, what)
+            finally:
+                launcher.terminate()
+        if launcher.returncode or not answer.is_file():
+            words = "\n".join(f"  {line[:300]}" for line in said)
+            raise StageFailed(f"{what} failed in {processes} processes. Last words:\n{words}")
+        result: dict[str, Any] = json.loads(answer.read_text(encoding="utf-8"))
+    return _result(result)
+
+
+def _launch_options(processes: int, threads: int | None) -> list[str]:
+    """All that `accelerate launch` would otherwise take from the user's own default file. GPUs where there are some."""
+    options = {
+        "num_processes": processes,
+        "num_machines": 1,
+        "gpu_ids": "all",
+        "main_process_port": 0,  # any that is free
+        "mixed_precision": "no",  # the trainer's arguments decide
+        "dynamo_backend": "no",
+    }
+    if threads:
+        options["num_cpu_threads_per_process"] = max(1, threads // processes)
+    # Its launcher of several processes is called so also where they use the CPU.
+    return ["--multi_gpu", *(word for name, value in options.items() for word in (f"--{name}", str(value)))]
+
+
+def _listen(launcher: subprocess.Popen[str], what: str) -> list[str]:
+    """Pass progress lines on until the launcher ends; returns the last other lines of the processes."""
+    assert launcher.stdout
+    said: deque[str] = deque(maxlen=12)
+    is_launcher = False
+    for line in launcher.stdout:
+        # What the launcher says of a process that failed comes after the process's own words, and hides them.
+        is_launcher = is_launcher or "torch.distributed.elastic" in line or "torch/distributed/elastic" in line
+        if line.startswith((f"  {what}  ", f"  {what}:")):
+            say(line.rstrip())
+        elif line.strip() and not is_launcher:
+            said.append(line.rstrip())
+    launcher.wait()
+    return list(said)
+
+
+def _paths() -> str:
+    """Where a new interpreter finds this package, and what the user added."""
+    package_parent = str(Path(__file__).parents[2])
+    return os.pathsep.join(filter(None, (package_parent, os.environ.get("PYTHONPATH"))))
+
+
+def _result(result: dict[str, Any]) -> dict[str, Any]:
     if "problem" in result:
-        raise UsageError(result["problem"], result["hint"])
+        error = StageFailed if result["is_stage_failed"] else UsageError
+        raise error(result["problem"], result["hint"])
     return result
 
 
 def main(step: Step) -> None:
-    """What the new interpreter does: `python -m MODULE REQUEST ANSWER_FILE`."""
-    _end_with_parent()
+    """What the new interpreter does: `python -m MODULE REQUEST ANSWER_FILE`. Of several, the first one answers."""
+    end_with_parent()
     request, answer = sys.argv[1:]
     try:
         result = step(json.loads(request))
     except EdgeDistillError as error:
-        result = {"problem": error.problem, "hint": error.hint}
-    Path(answer).write_text(json.dumps(result), encoding="utf-8")
+        result = {"problem": error.problem, "hint": error.hint, "is_stage_failed": isinstance(error, StageFailed)}
+    if os.environ.get("RANK", "0") == "0":
+        Path(answer).write_text(json.dumps(result), encoding="utf-8")
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """A build that is killed must not leave a converter behind that still writes."""
     if sys.platform == "linux":
         import ctypes

@@ -37,11 +37,11 @@ from edgedistill.prompts import (
     STYLES,
     Example,
     extract_answer,
-    parse_questions,
     plain_prompt,
     question_prompt,
     styled_prompt,
 )
+from edgedistill.tagged_questions import parse
 from recipes.quickstart.make import families, home
 
 RECIPE = ROOT / "recipes" / "quickstart"
@@ -187,8 +187,9 @@ def write_questions(
     torch.manual_seed(7)
     asked = [question_prompt(task, description, rng.sample(seeds, 3), count) for _ in range(prompts)]
     said = teacher.say(asked, 300 if task == "home" else 480, temperature=1.0, batch=100)
-    pairs = [pair for text in said for pair in parse_questions(text)[0]]
-    return pairs, prompts * count, sum(parse_questions(text)[1] for text in said)
+    parsed = [parse(text) for text in said]
+    pairs = [pair for found in parsed for pair in found.pairs]
+    return pairs, prompts * count, sum(found.malformed for found in parsed)
 
 
 def teacher_questions(teacher: Model) -> None:

@@ -203,3 +203,47 @@ def test_pickle_weights_beside_safetensors_are_not_read(tiny_qwen2: Path, tmp_pa
     (folder / "pytorch_model.bin").write_bytes(b"not even a pickle")
     with open_engine(Model(folder, "both")) as opened:
         assert len(opened.generate([user("hi")], max_tokens=2)) == 1
+
+
+def test_answer_log_probs_equal_those_of_a_plain_forward_pass(engine: HfEngine, folder: Path) -> None:
+    """Every full text alone through transformers, against prompts that share an example, and answers that share a
+    prompt: three options of different lengths, one of a single token, one of none."""
+    from transformers import AutoModelForCausalLM
+
+    model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    heads = (EXAMPLE, EXAMPLE.replace("radio", "lamp"))
+    prompts = [user(f"{head}Question: {q} {n}\nAnswer:") for head in heads for n in range(4) for q in QUESTIONS]
+    asked = [(prompt, answer) for prompt in prompts for answer in ("<ans>yes</ans>", " no, it is the lamp", "a", "")]
+    asked += [(user("alone"), "<ans>12</ans>")]
+    done: list[int] = []
+    found = engine.answer_log_probs(*map(list, zip(*asked, strict=True)), on_done=done.append)
+    assert sum(done) == len(asked)
+    for (prompt, answer), values in zip(asked, found, strict=True):
+        ids = engine.decoder.tokenizer(answer, add_special_tokens=False)["input_ids"]
+        whole = [*engine.token_ids(prompt), *ids]
+        with torch.inference_mode():
+            log_probs = model(torch.tensor([whole])).logits[0].log_softmax(dim=1)
+        begin = len(whole) - len(ids)
+        expected = [float(log_probs[place - 1, whole[place]]) for place in range(begin, len(whole))]
+        assert values == pytest.approx(expected, abs=2e-4)
+
+
+def test_answer_log_probs_do_not_depend_on_what_fits_into_a_pass(
+    engine: HfEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from edgedistill.ml.decode import Limits
+
+    asked = [user(f"{EXAMPLE}Question: {q}") for q in QUESTIONS for _ in range(2)]
+    answers = ["yes", "<ans>no</ans>"] * len(QUESTIONS)
+    wide = engine.answer_log_probs(asked, answers)
+    monkeypatch.setattr(engine.decoder, "limits", Limits(rows=7, tokens=30, cache_bytes=1 << 30))
+    for one, other in zip(engine.answer_log_probs(asked, answers), wide, strict=True):
+        assert one == pytest.approx(other, abs=2e-4)
+    assert engine.answer_log_probs([], []) == []
+
+
+def test_an_answer_beyond_the_context_is_refused(engine: HfEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine.decoder, "context", len(engine.token_ids(user("a"))) + 3)
+    assert len(engine.answer_log_probs([user("a")], ["zqx"])[0]) == 3
+    with pytest.raises(UsageError, match=r"a prompt has .* tokens, the context"):
+        engine.answer_log_probs([user("a")], ["zqxzqx"])

@@ -10,6 +10,7 @@ from edgedistill.engines import hf, llama
 from edgedistill.errors import UsageError
 from edgedistill.models import Model
 from edgedistill.parity import TIE_NATS
+from edgedistill.toolchain.llama_cpp import cache_folder
 
 SAID = [user(text) for text in ("hello", "turn off the light in the kitchen", "", "Grüße 🙂 你好", "yes " * 40)]
 
@@ -46,7 +47,7 @@ def test_greedy_answers_are_those_of_torch_up_to_ties(engine, torch_engine):
     for messages, a, b, ids in zip(SAID, expected, got, engine.answer_ids(SAID, max_tokens=12), strict=True):
         assert engine.text_of(ids) == b
         if a != b:
-            best = np.sort(engine.answer_log_probs(messages, ids), axis=1)
+            best = np.sort(engine.step_log_probs(messages, ids), axis=1)
             assert (best[:, -1] - best[:, -2]).min() <= TIE_NATS
 
 
@@ -69,12 +70,44 @@ def test_more_conversations_than_sequences(engine, monkeypatch):
     assert len(few) == len(rows) == len(SAID)
 
 
-def test_answer_log_probs_go_on_from_the_first_token(engine):
+def test_step_log_probs_go_on_from_the_first_token(engine):
     ids = engine.answer_ids(SAID[1:2], max_tokens=5)[0]
-    rows = engine.answer_log_probs(SAID[1], ids)
+    rows = engine.step_log_probs(SAID[1], ids)
     assert rows.shape == (6, 320)
     assert sum(a == b for a, b in zip(rows.argmax(axis=1)[:5].tolist(), ids, strict=True)) >= 4
     assert np.abs(rows[0] - engine.first_token_log_probs(SAID[1:2])[0]).max() < 0.01
+
+
+def test_answer_log_probs_are_those_of_torch(engine, torch_engine):
+    """Prompts that share an example, options that share a prompt, one prompt alone; 16-bit weights and cache."""
+    head = "Question: Turn on the radio.\nAnswer: Let's think step by step. <ans>radio</ans>\n\n" * 3
+    prompts = [user(f"{head}Question: room {n}" + " please" * n) for n in range(12)]
+    asked = [(prompt, answer) for prompt in prompts for answer in ("<ans>yes</ans>", "no, not at all", "a")]
+    asked += [(user("hello"), "<ans>12</ans>"), (user("hello"), "")]
+    done: list[int] = []
+    found = engine.answer_log_probs(*map(list, zip(*asked, strict=True)), on_done=done.append)
+    expected = torch_engine.answer_log_probs(*map(list, zip(*asked, strict=True)))
+    assert sum(done) == len(asked) and found[-1] == []
+    assert list(map(len, found)) == list(map(len, expected))
+    assert np.abs(np.concatenate(found) - np.concatenate(expected)).max() < 0.1
+
+
+def test_answer_log_probs_are_the_rows_of_the_steps(engine):
+    """More options than are scored together, each against the distribution after the same tokens, alone."""
+    answers = [f"<ans>{n}</ans>" for n in range(70)]
+    found = engine.answer_log_probs([SAID[1]] * 70, answers)
+    for number in (0, 63, 64, 69):
+        ids = engine._weights.tokenize(answers[number], add_special=False)
+        rows = engine.step_log_probs(SAID[1], ids)
+        assert found[number] == pytest.approx([float(rows[place, ids[place]]) for place in range(len(ids))], abs=0.02)
+
+
+def test_drafts_of_one_call_share_their_own_beginnings(engine):
+    """Two long examples, each before twelve questions: the answers are those of the questions asked alone."""
+    heads = [f"Example: {word} on the {word} light, and {word} again. " * 4 for word in ("turn", "dim")]
+    said = [user(f"{head}Question {n}?") for head in heads for n in range(12)]
+    texts = engine.generate(said, max_tokens=6)
+    assert sum(text == engine.generate([one], max_tokens=6)[0] for text, one in zip(texts, said, strict=True)) >= 21
 
 
 def test_sampling_repeats_with_its_seed_only(engine):
@@ -109,12 +142,29 @@ def test_a_broken_file_is_refused_with_its_name(tmp_path, tiny_candidates):
         llama.open_gguf(tmp_path / "nowhere.gguf", context=64)
 
 
-def test_a_folder_needs_one_gguf_file(tmp_path, tiny_candidates):
-    with pytest.raises(UsageError, match="needs one GGUF file"):
-        llama.open_engine(Model(tmp_path, "x", engine="llama"))
+def test_a_folder_with_one_gguf_file_is_that_file(tmp_path, tiny_candidates):
     (tmp_path / "model.gguf").symlink_to(tiny_candidates.path / "model-q8_0.gguf")
     with llama.open_engine(Model(tmp_path, "x", engine="llama")) as opened:
         assert len(opened.generate(SAID[:1], max_tokens=2)) == 1
+    (tmp_path / "second.gguf").symlink_to(tiny_candidates.path / "model-f16.gguf")
+    with pytest.raises(UsageError, match=r"needs one GGUF file, .* has 2"):
+        llama.open_engine(Model(tmp_path, "x", engine="llama"))
+
+
+def test_a_folder_in_hugging_face_layout_is_exported_once(tmp_path, monkeypatch, tiny_llama, engine):
+    kept = cache_folder()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    (tmp_path / "edgedistill").mkdir()
+    for folder in kept.glob("llama.cpp-*"):
+        (tmp_path / "edgedistill" / folder.name).symlink_to(folder)
+    with llama.open_engine(Model(tiny_llama, "x", engine="llama")) as opened:
+        assert opened.context == 1024, "what config.json says"
+        assert opened.generate(SAID[:2], max_tokens=6) == engine.generate(SAID[:2], max_tokens=6)
+        file = opened.path
+    made = file.stat()
+    llama.open_engine(Model(tiny_llama, "x", engine="llama")).close()
+    assert [path.name for path in file.parent.iterdir() if path.suffix != ".lock"] == [file.name]
+    assert file.stat().st_mtime_ns == made.st_mtime_ns
 
 
 def test_the_template_is_the_one_in_the_file(tiny_candidates, edited_gguf):

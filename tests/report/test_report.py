@@ -20,7 +20,7 @@ STEPS = [
     Step("elicit", "cf7975c0" * 4, "cached", 0.001, 5000, "5,000 drafts"),
     Step("prefer", "9b1e02aa" * 4, "ran", 4320.4, 1840, "1,840 pairs from 5,000 drafts"),
 ]
-KEYS = "recipe target build_id started seconds exit_code stages student candidates budgets bundle schema"
+KEYS = "recipe target build_id started seconds exit_code stages alignment student candidates budgets bundle schema"
 LINEAGE = {"teacher": "org/large@abc, apache-2.0"}
 
 
@@ -278,6 +278,8 @@ def test_a_report_without_measurements_has_a_page_too():
     )
     assert "no budgets set" in page(made)
     assert "<svg" not in html.page(made, {})
+    assert "aligned" not in html.page(made, {})
+    assert "aligned" not in markdown.page(made, {})
     assert markdown.page(made, {}).startswith("# r on t")
 
 

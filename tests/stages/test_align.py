@@ -94,6 +94,9 @@ def test_chosen_answers_become_likelier_than_rejected_ones(
     assert len(curve) == 8
     assert curve[0]["loss"] == pytest.approx(math.log(2), abs=1e-4)
     assert curve[0]["reward_margin"] == pytest.approx(0, abs=1e-4)
+    assert curve[0]["kl"] == pytest.approx(0, abs=1e-6)
+    assert all(row["kl"] >= 0 for row in curve)
+    assert curve[-1]["kl"] > 1e-4
     assert all(new > old for old, new in zip(before, after, strict=True))
     assert curve[-1]["reward_accuracy"] == 1.0
     assert read_json(out / "counts.json")["rows"] == 12
@@ -182,16 +185,55 @@ def test_without_pairs_it_says_what_to_do(tiny_llama: Path, tmp_path: Path) -> N
 
 
 @needs_torch
-def test_only_pairs_that_are_too_long_are_an_error(
-    tiny_llama: Path, preferences: Preferences, tmp_path: Path
-) -> None:
+def test_only_pairs_that_are_too_long_are_an_error(tiny_llama: Path, preferences: Preferences, tmp_path: Path) -> None:
     with pytest.raises(StageFailed, match="all 12 pairs are longer"):
         run(tmp_path / "out", preferences, tiny_llama, max_tokens=16)
+
+
+@needs_torch
+def test_fewer_pairs_than_one_batch_are_an_error_with_numbers(
+    tiny_llama: Path, preferences: Preferences, tmp_path: Path
+) -> None:
+    with pytest.raises(StageFailed, match="12 pairs are fewer than one batch of 16") as raised:
+        run(tmp_path / "out", preferences, tiny_llama, batch=16, device_batch=8)
+    assert "set `align.batch` to 8 or less" in raised.value.hint
+    assert "min_gap" in raised.value.hint
+    assert not (tmp_path / "out" / "model").exists()
+
+
+@needs_torch
+def test_pairs_that_are_too_long_do_not_fill_a_batch(
+    tiny_llama: Path, preferences: Preferences, tmp_path: Path
+) -> None:
+    """The limit is the length of the shortest pair."""
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(tiny_llama / "tokenizer.json"))
+    lengths = []
+    for pair in preferences.pairs():
+        opening = f"<|im_start|>user\n{pair.prompt}<|im_end|>\n<|im_start|>assistant\n"
+        answers = (f"{opening}{answer}<|im_end|>" for answer in (pair.chosen, pair.rejected))
+        lengths.append(max(len(tokenizer.encode(text, add_special_tokens=False).ids) for text in answers))
+    limit = min(lengths)
+    short = sum(length <= limit for length in lengths)
+    assert short < 6
+    expected = rf"{short} pairs \({12 - short} more are longer than {limit} tokens\) are fewer than one batch of 6"
+    with pytest.raises(StageFailed, match=expected) as raised:
+        run(tmp_path / "out", preferences, tiny_llama, max_tokens=limit)
+    assert "raise `align.max_tokens`" in raised.value.hint
 
 
 def test_a_batch_that_device_batches_do_not_fill_is_refused() -> None:
     with pytest.raises(ValidationError, match="batch 16 is not a multiple of device_batch 5"):
         AlignConfig(device_batch=5)
+    with pytest.raises(ValidationError, match="batch 16 is not a multiple of device_batch 4 times processes 3"):
+        AlignConfig(processes=3)
+
+
+def test_the_learning_rate_is_the_adapters_unless_given() -> None:
+    assert AlignConfig().highest_rate == AlignConfig(adapter="qlora").highest_rate == 5e-6
+    assert AlignConfig(adapter="full").highest_rate == 1e-7
+    assert AlignConfig(adapter="full", learning_rate=2e-6).highest_rate == 2e-6
 
 
 def test_the_checkpoint_interval_is_no_part_of_the_identity() -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from edgedistill import bundle_manifest, bundle_texts, task
+from edgedistill import bundle_manifest, bundle_texts, models, task
 from edgedistill.artifacts import Bundle, Candidate, Candidates, Measurements, Student
 from edgedistill.build import Built
 from edgedistill.commands import build as command
@@ -21,6 +21,8 @@ from edgedistill.errors import IntegrityError, UsageError
 from edgedistill.files import sha256_of, write_json, write_rows, write_text
 from edgedistill.models import Model
 from edgedistill.report import assemble
+from edgedistill.report.lineage import lineage_of
+from edgedistill.sections import ModelConfig
 from edgedistill.stages.bundle import bundle
 from edgedistill.target import Target
 
@@ -113,6 +115,20 @@ def test_it_holds_the_chosen_model_and_everything_around_it(made, given):
     assert (made.folder / "model.gguf").read_bytes() == (given["candidates"].path / "model-q4_0.gguf").read_bytes()
     assert (made.folder / "chat_template.jinja").read_text() == TEMPLATE
     assert made.summary == "gguf Q4_0, 0.0 MB, 12 files"
+
+
+def test_a_teacher_on_a_server_is_named_with_what_is_not_known_of_it(given, tmp_path):
+    config = ModelConfig(model="big", engine="openai", base_url="https://example.com/v1", api_key_env="TEACHER_KEY")
+    teacher = models.resolve(config, tmp_path, "teacher")
+    made = bundle.function(tmp_path / "out", **{**given, "teacher": teacher})
+    origin = bundle_manifest.open_bundle(made.folder).lineage.teacher
+    assert (origin.name, origin.licence, origin.sha256) == ("big at https://example.com/v1", "unknown", "")
+    assert lineage_of(made)["teacher"] == "big at https://example.com/v1, licence unknown, weights not seen"
+    licences = (made.folder / "LICENSES/README.md").read_text()
+    assert "- teacher: big at https://example.com/v1: unknown; a server does not state it" in licences
+    assert not (made.folder / "LICENSES/teacher-LICENSE").exists()
+    assert "| unknown | not seen: it answered on a server |" in (made.folder / "MODEL_CARD.md").read_text()
+    assert "TEACHER_KEY" not in "".join(p.read_text(errors="replace") for p in made.folder.rglob("*") if p.is_file())
 
 
 def test_the_manifest_says_where_it_all_comes_from(made, given):

@@ -1,8 +1,7 @@
-"""The exam, the scores and the pairs of `prefer`, with expected values by hand."""
+"""The scores and the pairs of `prefer`, with expected values by hand; its exam and its races, resumed."""
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Callable
@@ -12,13 +11,12 @@ from typing import Any
 
 import pytest
 
-from edgedistill import task
+from edgedistill import pairs, task
 from edgedistill.artifacts import Drafts
 from edgedistill.errors import StageFailed, UsageError
 from edgedistill.files import read_rows, write_rows
 from edgedistill.prompts import STYLES, plain_prompt
 from edgedistill.signals.icl_accuracy import Config
-from edgedistill.stages.prefer import choose_exam
 from edgedistill.stages.prefer import prefer as stage
 
 prefer = stage.function
@@ -116,38 +114,172 @@ def test_a_student_that_no_draft_helps_fails_the_stage(
     tmp_path: Path, drafts: Drafts, counting_task: Any, model: Any, scripted: Any, new_engine: Any
 ) -> None:
     scripted(new_engine(lambda prompt, random: "no answer"))
-    with pytest.raises(StageFailed, match="no two of 16 drafts differ") as failed:
+    with pytest.raises(
+        StageFailed, match=r"all 16 drafts score 0 on 10 exam items each: .* no exam item right"
+    ) as failed:
         prefer(tmp_path / "out", drafts, model, [counting_task], Config(exam_size=10), 1)
-    assert "'question_tie': 2" in failed.value.problem
+    assert "the student gets no exam item right" in failed.value.problem
+    assert "'question_tie': 2" in failed.value.problem and "answer_loglik" in failed.value.hint
     assert not (tmp_path / "out" / "counts.json").exists()
+    assert (tmp_path / "out" / "shards" / "counting" / "0000.jsonl").is_file(), "what was answered is kept"
 
 
-def test_an_exam_larger_than_the_validation_set_is_refused(counting_task: Any) -> None:
-    with pytest.raises(UsageError, match=r"exam_size: 25, but task `counting` has 24 items"):
-        choose_exam(counting_task, 25, 0)
-    assert len(choose_exam(counting_task, 24, 0)) == 24
+def test_drafts_that_differ_too_little_fail_the_stage(
+    tmp_path: Path, drafts: Drafts, counting_task: Any, model: Any, scripted: Any, new_engine: Any
+) -> None:
+    scripted(new_engine(student(10)))
+    with pytest.raises(
+        StageFailed, match=r"no two of 16 drafts differ by 0\.95 or more; scores go from 0\.000 to 0\.900"
+    ):
+        prefer(tmp_path / "out", drafts, model, [counting_task], Config(exam_size=10, min_gap=0.95), 1)
 
 
-def test_the_exam_keeps_the_proportions_of_the_intents(tmp_path: Path) -> None:
-    """40 of 60, 15 of 60 and 5 of 60 items: an exam of 12 has 8, 3 and 1 of them, whatever the seed."""
-    folder = tmp_path / "actions"
+def test_scores_tell_how_many_items_they_rest_on_and_how_sure_they_are(
+    tmp_path: Path, drafts: Drafts, counting_task: Any, model: Any, scripted: Any, new_engine: Any
+) -> None:
+    """8 of 10: the variance of a sample of eight ones and two zeros is 1.6 / 9, over 10 items."""
+    scripted(new_engine(student(10)))
+    preferences = prefer(tmp_path / "out", drafts, model, [counting_task], Config(exam_size=10), 1)
+    score = list(preferences.scores())[4]
+    assert score.answered == 10 and score.error == pytest.approx((1.6 / 9 / 10) ** 0.5)
+    assert preferences.counts()["answers"] == 160 and preferences.counts()["spent"] == {"counting": 1.0}
+
+
+def test_quartile_pairs_match_the_top_quarter_with_the_bottom_quarter_by_lot() -> None:
+    """Nine questions: two of the top and two of the bottom, each once, the middle five never."""
+    ranked = [f"{place}" for place in range(9)]
+    matched = [pairs._matched(ranked, "quartile", seed) for seed in range(8)]
+    for found in matched:
+        assert sorted(chosen for chosen, _ in found) == ["0", "1"]
+        assert sorted(rejected for _, rejected in found) == ["7", "8"]
+    assert len({tuple(found) for found in matched}) == 2
+    assert pairs._matched(ranked[:3], "quartile", 0) == []
+
+
+def by_ability(prompt: str, _: Random) -> str:
+    """Right on the items below eight times the examples, but always on the first four, and never on the last two."""
+    item = int(re.findall(r"Question: validation question (\d+)\n", prompt)[-1])
+    shots = prompt.count("Question: seed")
+    return f"<ans>{item if item < 4 or (item < 8 * shots and item < 22) else 'wrong'}</ans>"
+
+
+@pytest.fixture
+def solved_task(tmp_path: Path) -> Any:
+    """24 validation items, and six seeds with rationales."""
+    folder = tmp_path / "solved"
     folder.mkdir()
-    (folder / "task.yaml").write_text("kind: json_action\ntitle: t\ndescription: d\nlicence: Apache-2.0\n")
-    kinds = ["on"] * 40 + ["off"] * 15 + ["dim"] * 5
-    rows = [{"id": str(n), "question": f"q{n}", "answer": json.dumps({"intent": kind})} for n, kind in enumerate(kinds)]
-    for part in ("seeds", "validation", "test"):
-        write_rows(folder / f"{part}.jsonl", rows)
-    loaded = task.load(folder)
-    exams = [choose_exam(loaded, 12, seed) for seed in range(5)]
-    for exam in exams:
-        assert Counter(json.loads(item.answer)["intent"] for item in exam) == {"on": 8, "off": 3, "dim": 1}
-    assert len({tuple(item.id for item in exam) for exam in exams}) == 5
-    assert choose_exam(loaded, 12, 3) == exams[3]
+    (folder / "task.yaml").write_text("kind: tagged_answer\ntitle: t\ndescription: d\nlicence: x\n")
+    for part, word, count in (("seeds", "seed", 6), ("validation", "validation", 24), ("test", "test", 6)):
+        rows = [{"id": f"{n}", "question": f"{word} question {n}", "answer": f"{n}"} for n in range(count)]
+        write_rows(folder / f"{part}.jsonl", [{**row, "rationale": f"<ans>{row['answer']}</ans>"} for row in rows])
+    return task.load(folder)
+
+
+def test_respondents_choose_the_exam_and_their_answers_stay(
+    tmp_path: Path, drafts: Drafts, solved_task: Any, model: Any, scripted: Any, new_engine: Any
+) -> None:
+    """Two models at 0 to 3 shots: items 4 to 21 tell them apart, the first four and the last two do not."""
+    scripted(new_engine(by_ability))
+    config = Config(exam="irt", exam_size=18, respondents=({"model": "other"},))
+    out = tmp_path / "out"
+    with pytest.raises(StageFailed, match="no two of 0 drafts"):
+        prefer(out, drafts, model, [solved_task], config, 1, [model])
+    assert {row["id"] for row in read_rows(out / "exam.jsonl")} == {f"{item}" for item in range(4, 22)}
+    rows = list(read_rows(out / "responses.jsonl"))
+    assert [row["shots"] for row in rows] == [0, 1, 2, 3, 0, 1, 2, 3]
+    assert [row["hits"].count("1") for row in rows[:4]] == [4, 8, 16, 22]
+
+
+def test_too_few_respondents_warn_and_draw_without_being_asked(
+    tmp_path: Path, drafts: Drafts, counting_task: Any, model: Any, scripted: Any, new_engine: Any, capsys: Any
+) -> None:
+    engine = scripted(new_engine(student(10)))
+    preferences = prefer(tmp_path / "out", drafts, model, [counting_task], Config(exam="irt", exam_size=10), 1)
+    assert "needs 8 respondents, this recipe makes 4" in capsys.readouterr().err
+    assert preferences.counts()["exam"] == {"counting": "stratified"}
+    assert not engine.asked("Question: seed")
+
+
+def test_respondents_without_enough_solved_seeds_are_refused(
+    tmp_path: Path, drafts: Drafts, counting_task: Any, model: Any, scripted: Any, new_engine: Any
+) -> None:
+    scripted(new_engine(by_ability))
+    config = Config(exam="irt", exam_size=10, respondent_hands=3)
+    with pytest.raises(UsageError, match="respondent_shots: 1, but task `counting` has 0 seeds with a rationale"):
+        prefer(tmp_path / "out", drafts, model, [counting_task], config, 1)
+
+
+def many(tmp_path: Path) -> Drafts:
+    """Forty questions with two drafts each; the student is right with the first on items below 20, else below 4."""
+    rows = [
+        {"id": f"counting/{number:02}/{style}", "task": "counting", "question": f"draft {number}", "answer": "1",
+         "style": style, "rationale": f"{style} <ans>1</ans>"}
+        for number in range(40) for style in ("good", "poor")
+    ]  # fmt: skip
+    write_rows(tmp_path / "many" / "drafts.jsonl", rows)
+    return Drafts(tmp_path / "many")
+
+
+def imitator(prompt: str, _: Random) -> str:
+    item = int(re.findall(r"Question: validation question (\d+)\n", prompt)[-1])
+    return f"<ans>{item if item < (20 if ' good ' in prompt else 4) else 'wrong'}</ans>"
+
+
+def test_a_race_spends_its_budget_and_makes_the_same_pairs(
+    tmp_path: Path, counting_task: Any, model: Any, scripted: Any, new_engine: Any
+) -> None:
+    """Of 80 x 24 answers less than half are asked, and each good draft is still chosen over its poor rival."""
+    engine = scripted(new_engine(imitator))
+    config = Config(exam_size=24, budget=0.4, question_pairs=0)
+    preferences = prefer(tmp_path / "out", many(tmp_path), model, [counting_task], config, 1)
+    asked = sum(len(call["prompts"]) for call in engine.calls)
+    counts, scores = preferences.counts(), list(preferences.scores())
+    assert asked == counts["answers"] == sum(score.answered for score in scores) < 0.4 * 80 * 24
+    assert 0.3 < counts["spent"]["counting"] <= 0.4
+    for score in scores:
+        assert len(score.hits) == 24 and score.answered == sum(hit in "01" for hit in score.hits)
+        assert all(hit in "01-" for hit in score.hits) and score.error is not None and score.error > 0
+    made = list(preferences.pairs())
+    assert len(made) == 40 and all(pair.chosen.startswith("good") and pair.rejected.startswith("poor") for pair in made)
+
+
+def test_a_budget_that_is_too_small_stops_before_the_student_is_asked(
+    tmp_path: Path, counting_task: Any, model: Any, scripted: Any, new_engine: Any
+) -> None:
+    engine = scripted(new_engine(imitator))
+    with pytest.raises(StageFailed, match=r"prefer\.budget: 0\.05 does not pay for 4 items"):
+        prefer(tmp_path / "out", many(tmp_path), model, [counting_task], Config(exam_size=24, budget=0.05), 1)
+    assert not engine.calls
+
+
+def test_a_killed_race_continues_to_the_same_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, counting_task: Any, model: Any, resumes_after_every_kill: Any
+) -> None:
+    monkeypatch.setattr("edgedistill.scoring.DRAFTS_PER_SHARD", 40)
+    config, drafts = Config(exam_size=24, budget=0.4, question_pairs=4), many(tmp_path)
+    run = lambda out: prefer(out, drafts, model, [counting_task], config, 1)  # noqa: E731
+    assert resumes_after_every_kill(run, imitator) >= 4
+
+
+def by_style(prompt: str, _: Random) -> str:
+    """Right on the first items; with an example, on six more for each style."""
+    item = int(re.findall(r"Question: validation question (\d+)\n", prompt)[-1])
+    style = re.findall(r"style (\d)", prompt) or ["0"]
+    return f"<ans>{item if item < 6 + 6 * int(style[0]) else 'wrong'}</ans>"
+
+
+def test_a_killed_sitting_of_respondents_continues_to_the_same_bytes(
+    drafts: Drafts, counting_task: Any, model: Any, resumes_after_every_kill: Any
+) -> None:
+    """Eight respondents, then one shard of drafts."""
+    config = Config(exam="irt", exam_size=10, respondent_shots=(0,), respondents=({"model": "m"},) * 7)
+    run = lambda out: prefer(out, drafts, model, [counting_task], config, 1, [model] * 7)  # noqa: E731
+    assert resumes_after_every_kill(run, by_style) == 9
 
 
 def test_a_killed_run_continues_to_the_same_bytes(
     monkeypatch: pytest.MonkeyPatch, drafts: Drafts, counting_task: Any, model: Any, resumes_after_every_kill: Any
 ) -> None:
-    monkeypatch.setattr("edgedistill.stages.prefer.DRAFTS_PER_SHARD", 4)
+    monkeypatch.setattr("edgedistill.scoring.DRAFTS_PER_SHARD", 4)
     run = lambda out: prefer(out, drafts, model, [counting_task], Config(exam_size=10), 1)  # noqa: E731
     assert resumes_after_every_kill(run, student(10)) == 4

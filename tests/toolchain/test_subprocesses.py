@@ -1,5 +1,11 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import time
+
+import psutil
 import pytest
 
 from edgedistill.errors import StageFailed, UsageError
@@ -52,3 +58,58 @@ def test_the_libraries_of_a_step_know_that_they_are_offline(tmp_path, monkeypatc
     body = "from huggingface_hub.constants import HF_HUB_OFFLINE\nreturn {'off': HF_HUB_OFFLINE}"
     module = a_module(tmp_path, monkeypatch, body)
     assert subprocesses.run(module, {}, "looking", 60) == {"off": True}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)  # the launcher loads torch
+def test_of_several_processes_the_first_one_answers(tmp_path, monkeypatch, capsys):
+    """And what they say of their progress is passed on, what else they print is not."""
+    body = (
+        "import os\nfrom pathlib import Path\nrank = os.environ['RANK']\nPath(given['folder'], rank).touch()\n"
+        "print('noise')\nprint(f'  counting  {rank}/2', flush=True)\nreturn {'rank': rank}"
+    )
+    module = a_module(tmp_path, monkeypatch, body)
+    seen = tmp_path / "seen"
+    seen.mkdir()
+    assert subprocesses.run_together(module, {"folder": str(seen)}, "counting", 2) == {"rank": "0"}
+    assert sorted(path.name for path in seen.iterdir()) == ["0", "1"]
+    assert sorted(capsys.readouterr().err.splitlines()) == ["  counting  0/2", "  counting  1/2"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)  # the launcher loads torch
+def test_a_crash_of_one_of_several_processes_is_named_with_its_last_words(tmp_path, monkeypatch):
+    """The other one waits, and is ended."""
+    body = "import os, time\nif os.environ['RANK'] == '1':\n    raise OSError(28, 'No space left')\ntime.sleep(600)"
+    module = a_module(tmp_path, monkeypatch, body)
+    with pytest.raises(StageFailed, match="training failed in 2 processes") as raised:
+        subprocesses.run_together(module, {}, "training", 2)
+    assert raised.value.problem.splitlines()[-1].strip() == "OSError: [Errno 28] No space left"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)  # the launcher loads torch
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a process with its parent")
+def test_processes_end_with_a_build_that_is_killed(tmp_path, monkeypatch):
+    body = "import os, time\nfrom pathlib import Path\nPath(given['folder'], str(os.getpid())).touch()\ntime.sleep(600)"
+    module = a_module(tmp_path, monkeypatch, body)
+    folder = tmp_path / "processes"
+    folder.mkdir()
+    code = (
+        "import sys; from edgedistill.toolchain import subprocesses;"
+        "subprocesses.run_together(sys.argv[1], {'folder': sys.argv[2]}, 'training', 2)"
+    )
+    paths = os.pathsep.join([str(tmp_path), *filter(None, sys.path)])
+    build = subprocess.Popen([sys.executable, "-c", code, module, str(folder)], env={**os.environ, "PYTHONPATH": paths})
+    try:
+        while len(list(folder.iterdir())) < 2:
+            assert build.poll() is None, "it ended before it was killed"
+            time.sleep(0.05)
+    finally:
+        build.kill()
+        build.wait()
+    left = [int(path.name) for path in folder.iterdir()]
+    deadline = time.monotonic() + 30
+    while any(psutil.pid_exists(pid) for pid in left) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not [pid for pid in left if psutil.pid_exists(pid)]

@@ -1,0 +1,1 @@
+"""The report of `arms`: schema, assembly, and its four forms."""

@@ -1,0 +1,154 @@
+"""The report of `arms`, `schema: edgedistill.arms/1`. Ratios are 0-1; a value that was not taken is null, never 0."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from edgedistill.report.schema import StageLine
+from edgedistill.sections import Section
+
+SCHEMA = "edgedistill.arms/1"
+
+Verdict = Literal["better", "worse", "unclear"]
+"""`unclear` when the interval holds 0."""
+
+
+class ResultLine(Section):
+    """One arm on one task, or on all."""
+
+    arm: str
+    shots: int
+    """Solved examples before the question."""
+    scope: str
+    """A task's name, `mean of tasks` or `pooled`."""
+    n: int
+    """Test items; every run has the same."""
+    accuracy: float
+    """Mean over items and runs."""
+    ci_low: float
+    ci_high: float
+    format_rate: float
+    """Share of answers that can be read at all."""
+    by_run: tuple[float, ...]
+    """Accuracy of each run, in the order of `seeds`."""
+
+
+class DifferenceLine(Section):
+    """One arm minus another, on the same items and runs."""
+
+    arm: str
+    against: str
+    shots: int
+    scope: str
+    n: int
+    difference: float
+    ci_low: float
+    ci_high: float
+    by_run: tuple[float, ...]
+    verdict: Verdict
+    paper: float | None = None
+    """The same difference in ARTE, Gemma-2B on Big-Bench-Hard (Table 2; `one-style`: Table 6)."""
+
+
+class DataLine(Section):
+    """What an arm was trained on, per task; means over the runs."""
+
+    arm: str
+    task: str
+    rows: float
+    agreement: float
+    """Share of rationales whose answer is the target that the question came with."""
+    words: float
+    """Per rationale."""
+    distinct_pairs: float
+    """Different pairs of neighboring words in the questions, as a share of all: diversity."""
+    overlap: float
+    """Mean share of words that two questions have in common (Jaccard): sameness."""
+
+
+class SignalLine(Section):
+    """How much the scores of the drafts can be trusted, and what became of them, per task; means over the runs."""
+
+    task: str
+    drafts: float
+    exam: float
+    """Items that scored a draft, on average."""
+    mean_score: float
+    sd_score: float
+    reliability: float | None
+    """Spearman between the scores of two disjoint halves of the exam, over the drafts; mean of 200 halvings."""
+    question_pairs: float
+    question_gap: float | None
+    """Mean difference of the scores in a pair."""
+    rationale_pairs: float
+    rationale_gap: float | None
+    dropped: dict[str, float] = {}
+    """Pairs that were not made, by reason."""
+
+
+class TeacherLine(Section):
+    """How far alignment moved the teacher in one run; means over the last tenth of the steps."""
+
+    seed: int
+    steps: int
+    reward_margin: float | None = None
+    reward_accuracy: float | None = None
+    kl: float | None = None
+    """From the original teacher, as the training curve has it."""
+
+
+class RunLine(Section):
+    """Where the artifacts of one arm of one run lie."""
+
+    arm: str
+    seed: int
+    data: str | None
+    """Key of the stage `sample`."""
+    graded: str
+    """Key of the stage `grade`."""
+
+
+class ArmsReport(Section):
+    """One comparison."""
+
+    schema_: Annotated[str, Field(alias="schema")] = SCHEMA
+    recipe: str
+    title: str
+    build_id: str
+    started: str
+    """UTC, ISO 8601."""
+    seconds: float
+    exit_code: int = 0
+    """Always 0: a comparison is over when it is over, whichever way it went."""
+    seeds: tuple[int, ...]
+    shots: tuple[int, ...]
+    tasks: dict[str, int]
+    """Task -> test items."""
+    test_items: str | None = None
+    """The folder that test items were read from, when they are not the tasks' own."""
+    teacher: str
+    student: str
+    answer: tuple[str, ...] = ()
+    """Whether alignment helped this student, in words."""
+    results: tuple[ResultLine, ...]
+    differences: tuple[DifferenceLine, ...] = ()
+    data: tuple[DataLine, ...] = ()
+    signal: tuple[SignalLine, ...] = ()
+    aligned: tuple[TeacherLine, ...] = ()
+    runs: tuple[RunLine, ...] = ()
+    stages: tuple[StageLine, ...] = ()
+    conditions: dict[str, str | int | float | None] = {}
+
+    @property
+    def arms(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(line.arm for line in self.results))
+
+    def result(self, arm: str, shots: int, scope: str) -> ResultLine:
+        return next(r for r in self.results if (r.arm, r.shots, r.scope) == (arm, shots, scope))
+
+    def difference(self, arm: str, against: str, shots: int, scope: str) -> DifferenceLine | None:
+        """None when one of the two was not run, or both are the same."""
+        asked = (arm, against, shots, scope)
+        return next((d for d in self.differences if (d.arm, d.against, d.shots, d.scope) == asked), None)
