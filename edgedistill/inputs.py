@@ -18,16 +18,20 @@ def open_all(recipe: Recipe) -> tuple[list[Task], Model, Model]:
     """Tasks, teacher and student. Raises one UsageError with the problems of all."""
     problems: list[UsageError] = []
     tasks = _tasks(recipe, problems)
-    found = _models(recipe, _ROLES, problems)
+    found = _models(recipe, problems)
     _raise(recipe, problems)
     return tasks, found["teacher"], found["student"]
 
 
 def check(recipe: Recipe) -> None:
-    """The same problems without a network: models of a hub are left for the build."""
+    """The same problems without a network: of a hub's models, what can be told before they are fetched."""
     problems: list[UsageError] = []
     _tasks(recipe, problems)
-    _models(recipe, tuple(role for role in _ROLES if getattr(recipe, role).revision is None), problems)
+    for role in _ROLES:
+        try:
+            models.check_offline(getattr(recipe, role), recipe.folder, role)
+        except UsageError as error:
+            problems.append(error)
     _raise(recipe, problems)
 
 
@@ -50,9 +54,9 @@ def _tasks(recipe: Recipe, problems: list[UsageError]) -> list[Task]:
     return found
 
 
-def _models(recipe: Recipe, roles: tuple[str, ...], problems: list[UsageError]) -> dict[str, Model]:
+def _models(recipe: Recipe, problems: list[UsageError]) -> dict[str, Model]:
     found = {}
-    for role in roles:
+    for role in _ROLES:
         try:
             found[role] = models.resolve(getattr(recipe, role), recipe.folder, role)
         except UsageError as error:

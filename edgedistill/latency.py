@@ -124,7 +124,7 @@ def noisy_because(raw: Raw) -> list[str]:
 
 def main() -> None:
     """The measuring process. It ends with the build that started it."""
-    subprocesses._end_with_parent()
+    subprocesses.end_with_parent()
     request = json.load(sys.stdin)
     print(json.dumps(asdict(_run(request))))
 

@@ -101,7 +101,7 @@ def resolve(config: ModelConfig, folder: Path, role: str) -> Model:
     local = folder / os.path.expanduser(config.model)
     if local.is_dir():
         path, name = local.resolve(), config.model
-    elif re.fullmatch(r"[\w.-]+/[\w.-]+", config.model) and not config.model.startswith("."):
+    elif _is_hub_id(config.model):
         path, name = _fetch(config, role), f"{config.model}@{config.revision}"
     else:
         raise UsageError(f"{role}.model: folder {local} does not exist", "give a folder or a hub id like `org/name`")
@@ -113,12 +113,37 @@ def resolve(config: ModelConfig, folder: Path, role: str) -> Model:
     return Model(path, digest.hexdigest(), config.engine, name, model.licence)
 
 
-def _fetch(config: ModelConfig, role: str) -> Path:
+def check_offline(config: ModelConfig, folder: Path, role: str) -> None:
+    """What of `resolve` needs no network: a hub model must be pinned, and is looked at where it was fetched before."""
+    if (folder / os.path.expanduser(config.model)).is_dir() or not _is_hub_id(config.model):
+        resolve(config, folder, role)
+        return
+    _check_pin(config, role)
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        cached = Path(snapshot_download(config.model, revision=config.revision, local_files_only=True))
+    except LocalEntryNotFoundError:
+        return
+    if any(cached.glob("*.safetensors")):  # else another program fetched the tokenizer alone
+        check(cached, role)
+
+
+def _is_hub_id(name: str) -> bool:
+    return bool(re.fullmatch(r"[\w.-]+/[\w.-]+", name)) and not name.startswith(".")
+
+
+def _check_pin(config: ModelConfig, role: str) -> None:
     if not config.revision or not re.fullmatch(r"[0-9a-f]{40}", config.revision):
         raise UsageError(
             f"{role}.revision: {config.revision!r} does not pin hub model {config.model}",
             "give the full 40-digit commit, so that the same recipe always means the same weights",
         )
+
+
+def _fetch(config: ModelConfig, role: str) -> Path:
+    _check_pin(config, role)
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 

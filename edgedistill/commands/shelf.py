@@ -1,4 +1,4 @@
-"""`targets` and `recipes`: what is shipped, and whether a file is right."""
+"""`targets` and `recipes`: what is shipped. commands/check.py says whether a file is right."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 
 import click
 
-from edgedistill import inputs, recipe, table, target, yaml_file
-from edgedistill.errors import EdgeDistillError, UsageError
+from edgedistill import recipe, table, target, yaml_file
+from edgedistill.errors import UsageError
 
 _LOAD: dict[str, Callable[[str], Any]] = {"targets": target.load, "recipes": recipe.load}
 
@@ -62,19 +62,3 @@ def copy(kind: str, name: str, to: Path) -> int:
     option = f"--{kind[:-1]} {'./' if not goal.is_absolute() and len(goal.parts) == 1 else ''}{shown}"
     click.echo(f"{goal}\nuse it with `{option}`")
     return 0
-
-
-def check(kind: str, names: tuple[str, ...]) -> int:
-    """Load each (all shipped ones when none is named), and report the problems of all."""
-    worst = 0
-    for name in names or tuple(yaml_file.names(kind)):
-        try:
-            loaded = _LOAD[kind](name)
-            if isinstance(loaded, recipe.Recipe):
-                inputs.check(loaded)
-        except EdgeDistillError as error:
-            click.echo(f"error: {error.problem}" + (f"\n\nhint: {error.hint}" if error.hint else ""), err=True)
-            worst = max(worst, error.exit_code)
-        else:
-            click.echo(f"{name}: no problems")
-    return worst

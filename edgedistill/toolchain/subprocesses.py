@@ -57,7 +57,7 @@ def run(module: str, request: dict[str, Any], what: str, limit_s: float) -> dict
 
 def main(step: Step) -> None:
     """What the new interpreter does: `python -m MODULE REQUEST ANSWER_FILE`."""
-    _end_with_parent()
+    end_with_parent()
     request, answer = sys.argv[1:]
     try:
         result = step(json.loads(request))
@@ -66,7 +66,7 @@ def main(step: Step) -> None:
     Path(answer).write_text(json.dumps(result), encoding="utf-8")
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """A build that is killed must not leave a converter behind that still writes."""
     if sys.platform == "linux":
         import ctypes
