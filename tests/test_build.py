@@ -91,6 +91,43 @@ def test_the_bundle_holds_the_student_and_what_an_app_needs(undisturbed: Path) -
         assert (bundle / name).is_file(), name
 
 
+def test_damaged_files_are_reported_and_nothing_ships(undisturbed: Path, tmp_path: Path) -> None:
+    """Both files say the opposite in every feed-forward layer; each keeps its size, so `package` counts as whole."""
+    small_recipe(tmp_path)
+    (tmp_path / "recipe.yaml").write_text((undisturbed / "recipe.yaml").read_text())
+    for stage in STAGES[:6]:
+        shutil.copytree(undisturbed / "runs" / stage, tmp_path / "runs" / stage)
+    for file in (tmp_path / "runs" / "package").glob("*/*.gguf"):
+        negate_feed_forward(file)
+    done = subprocess.run(command(tmp_path), capture_output=True, text=True)
+    assert done.returncode == 4, done.stderr
+    assert "error: no candidate reproduces the float student; gguf F16: parity: case" in done.stderr
+    report = json.loads(done.stdout)
+    assert report["exit_code"] == 4 and report["bundle"] is None
+    assert [line["chosen"] for line in report["candidates"]] == [False, False]
+    reasons = [line["rejected_because"][0] for line in report["candidates"]]
+    assert all("nats from the float student's" in reason for reason in reasons), reasons
+    folder = tmp_path / "runs" / "reports" / report["build_id"]
+    assert json.loads((folder / "report.json").read_text()) == report
+    for name in ("report.md", "report.html"):
+        text = (folder / name).read_text()
+        assert "NOTHING TO SHIP (0 of 2 candidates)" in text and "nats from the float student" in text, name
+    assert not (tmp_path / "dist").exists()
+
+
+def negate_feed_forward(file: Path) -> None:
+    """In place: of Q8_0, the sign of each block's scale (float16, then 32 int8); of F16, of each number."""
+    from gguf import GGMLQuantizationType, GGUFReader
+
+    tensors = [tensor for tensor in GGUFReader(file, "r+").tensors if tensor.name.endswith("ffn_down.weight")]
+    assert tensors
+    for tensor in tensors:
+        size = 34 if tensor.tensor_type == GGMLQuantizationType.Q8_0 else 2
+        numbers = tensor.data.view("uint8").reshape(-1, size)
+        numbers[:, 1] ^= 0x80
+        tensor.data.base.flush()
+
+
 def test_changing_epochs_reruns_distill_but_not_tailor(undisturbed: Path) -> None:
     done = subprocess.run(
         [*command(undisturbed), "--set", "distill.epochs=2", "--until", "distill"], capture_output=True, text=True

@@ -12,7 +12,7 @@ from edgedistill import accuracy, choice, components, golden, latency, models, p
 from edgedistill.accuracy import Questions
 from edgedistill.artifacts import Candidate, Candidates, Measurements
 from edgedistill.engine import open_engine
-from edgedistill.errors import IntegrityError
+from edgedistill.errors import NothingToShip
 from edgedistill.files import read_json, read_rows, write_json, write_rows
 from edgedistill.log import say
 from edgedistill.models import Model
@@ -40,7 +40,7 @@ class Reference:
     """(some of the test items, vocabulary) float32"""
 
 
-@stage(version=1)
+@stage(version=2)  # v2: what was quantized from a float file that is not the student fails with it
 def validate(
     out: Path,
     candidates: Candidates,
@@ -56,7 +56,7 @@ def validate(
 
     Leaves  measurements.json; golden.jsonl; answers/<name>.jsonl of base student, tuned student and each candidate;
             parity/<name>.jsonl and candidates/<name>.json of each candidate
-    Raises  IntegrityError when no candidate passes parity, after parity/ and measurements.json have been written;
+    Raises  NothingToShip when no candidate passes parity, after parity/ and measurements.json have been written;
             StageFailed when there is no golden case
     """
     questions = accuracy.of(tasks, config.max_tokens)
@@ -65,7 +65,7 @@ def validate(
     lines = [
         _candidate(out, candidates, candidate, reference, questions, target, config) for candidate in candidates.rows()
     ]
-    chosen = choice.choose(lines, budgets)
+    chosen = choice.choose(parity.judged_by_source(lines), budgets)
     best = next((line for line in chosen if line["chosen"]), None)
     measured = {
         "student": accuracy.student_line(base_answers, reference.answers, tasks),
@@ -78,7 +78,7 @@ def validate(
     summary = f"{passing} of {len(lines)} candidates pass parity" + (f", {best['quant']} chosen" if best else "")
     write_json(out / "counts.json", {"rows": len(lines), "passing": passing, "summary": summary})
     if best is None:
-        _refuse(chosen, out)
+        _refuse(measured, out)
     return Measurements(out)
 
 
@@ -199,8 +199,10 @@ def _measured(
     finally:
         device.clean_up()
     for reason in latency.noisy_because(raw):
-        say(f"  warning: {candidate.quant}: {reason}; the times are worse than those of a quiet machine; "
-            "`--fresh validate` measures again")
+        say(
+            f"  warning: {candidate.quant}: {reason}; the times are worse than those of a quiet machine; "
+            "`--fresh validate` measures again"
+        )
     return latency.measured_lines(raw, device.facts(), threads)
 
 
@@ -216,15 +218,17 @@ def _conditions(reference: Reference, config: ValidateConfig, seed: int) -> dict
     }
 
 
-def _refuse(lines: list[dict[str, Any]], out: Path) -> None:
+def _refuse(measured: dict[str, Any], out: Path) -> None:
     """Nothing may ship: what was measured stays readable in the stage's folder, but a rerun starts from none of it."""
+    lines = measured["candidates"]
     for line in lines:
         name = f"{line['format']}-{line['quant']}"
         for kept in (out / "candidates" / f"{name}.json", accuracy.path_of(out, name)):
             kept.unlink(missing_ok=True)
     first = lines[0]
     reason = first["rejected_because"][0]
-    raise IntegrityError(
+    raise NothingToShip(
         f"no candidate reproduces the float student; {first['format']} {first['quant']}: {reason}",
         f"every case is in {out / 'parity'}, all measurements in {out / 'measurements.json'}",
+        measured,
     )
