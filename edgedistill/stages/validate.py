@@ -21,6 +21,7 @@ from edgedistill.sections import ValidateConfig
 from edgedistill.store import stage
 from edgedistill.target import Target
 from edgedistill.task import Task
+from edgedistill.versions import versions
 
 RUNTIMES = {"gguf": "llama"}
 """Format -> the file in engines/ that runs it."""
@@ -38,9 +39,11 @@ class Reference:
     answers: list[accuracy.Row]
     log_probs: Any
     """(some of the test items, vocabulary) float32"""
+    composes: bool
+    """Whether its tokenizer composes Unicode (NFC)."""
 
 
-@stage(version=2)  # v2: what was quantized from a float file that is not the student fails with it
+@stage(version=2)  # v2: what was quantized from a float file that is not the student fails with it; versions
 def validate(
     out: Path,
     candidates: Candidates,
@@ -72,6 +75,7 @@ def validate(
         "candidates": [{key: value for key, value in line.items() if key != "parity_difference"} for line in chosen],
         "budgets": choice.grade(best, budgets) if best else [],
         "conditions": _conditions(reference, config, seed),
+        "versions": versions(),
     }
     write_json(out / "measurements.json", measured)
     passing = sum(line["parity"]["passed"] for line in chosen)
@@ -95,7 +99,8 @@ def _reference(
         answers = accuracy.answer(out, "tuned", engine, questions)
         compared = questions.conversations[: max(1, _LOG_PROBS // models.shape_of(student.path).vocab)]
         log_probs = engine.first_token_log_probs(compared)
-    return Reference(student, golden.from_rows(list(read_rows(path))), answers, log_probs)
+        composes = golden.composes(engine)
+    return Reference(student, golden.from_rows(list(read_rows(path))), answers, log_probs, composes)
 
 
 def _golden_questions(tasks: list[Task], count: int, seed: int) -> list[str]:
@@ -208,9 +213,11 @@ def _measured(
 
 def _conditions(reference: Reference, config: ValidateConfig, seed: int) -> dict[str, Any]:
     """How the figures were taken."""
+    composed = "composed (NFC) by the student's tokenizer; a runtime that does not compose needs composed text"
     return {
         "accuracy": "plain prompt, greedy, answer from <ans></ans>; Wilson 95%, drop by Tango 95%, exact McNemar",
         "golden_cases": len(reference.golden),
+        **({"unicode": composed} if reference.composes else {}),
         "kl_prompts": len(reference.log_probs),
         "max_tokens": config.max_tokens,
         "context": config.context,
