@@ -5,10 +5,13 @@ EdgeDistillError        something the user can mend; shown without a traceback
 ├── UsageError          2   a recipe, target, option or model folder is not usable as given
 ├── DeviceError         3   the device or the way to it failed
 ├── IntegrityError      4   parity, hashes or signatures do not hold
+│   └── NothingToShip   4   no candidate reproduces the float student; carries what was measured, for the report
 └── StageFailed         2   a stage could not finish, e.g. the disk is full or the teacher wrote nothing usable
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 
 class EdgeDistillError(Exception):
@@ -36,6 +39,14 @@ class IntegrityError(EdgeDistillError):
     """Parity, hashes or signatures do not hold."""
 
     exit_code = 4
+
+
+class NothingToShip(IntegrityError):
+    """No candidate reproduces the float student. `measured` is what measurements.json holds."""
+
+    def __init__(self, problem: str, hint: str, measured: dict[str, Any]) -> None:
+        super().__init__(problem, hint)
+        self.measured = measured
 
 
 class StageFailed(EdgeDistillError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -58,7 +59,8 @@ def make(
     cases: Sequence[tuple[str, list[dict[str, str]]]], student: Engine, *, max_tokens: int, context: int
 ) -> list[GoldenCase]:
     """What the float student does. A template that refuses a conversation (Gemma: no system role) loses that case, and
-    so does a conversation that does not fit; the long one is shortened until it does.
+    so does a conversation that does not fit; the long one is shortened until it does. Where the tokenizer composes
+    Unicode, the text is composed: no runtime of ours does it.
 
     Raises  StageFailed when no case is left
     """
@@ -71,7 +73,7 @@ def make(
         except (jinja2.TemplateError, UsageError):
             continue
         if fitting:
-            kept.append((name, fitting))
+            kept.append((name, _composed(fitting, student)))
     if not kept:
         raise StageFailed(
             f"the student's chat template refuses each of {len(cases)} golden cases, or none fits into {context} "
@@ -95,6 +97,18 @@ def _fitting(messages: list[dict[str, str]], student: Engine, room: int) -> list
             return []
         messages = [*messages[:-1], _said("user", text[: len(text) // 2])]
     return messages
+
+
+def _composed(messages: list[dict[str, str]], student: Engine) -> list[dict[str, str]]:
+    """The conversation in Unicode's composed form (NFC) where that is the same to the student."""
+    composed = [{**message, "content": unicodedata.normalize("NFC", message["content"])} for message in messages]
+    return composed if student.token_ids(composed) == student.token_ids(messages) else messages
+
+
+def composes(student: Engine) -> bool:
+    """Whether the student's tokenizer composes Unicode, as that of Qwen2 does."""
+    asked = [_said("user", UNICODE)]
+    return _composed(asked, student) != asked
 
 
 def top_of(log_probs: Any, k: int = TOP_K) -> list[tuple[int, float]]:

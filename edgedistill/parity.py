@@ -122,6 +122,27 @@ def check(cases: Sequence[GoldenCase], runtime: Runtime, quant: str, kl_max: flo
     )
 
 
+def judged_by_source(lines: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Candidate lines in which a quantized file fails with the float file of its format, which it was made from.
+
+    A fault of the export moves every file of it alike, and the wider limit of quantized files would let it pass.
+    """
+    wrong: dict[str, dict[str, Any]] = {}
+    for line in lines:
+        kl = line["parity"]["first_token_kl_max"]
+        if line["quant"] in FLOAT_FORMATS and kl is not None and kl > FLOAT_KL_MAX:
+            wrong.setdefault(line["format"], line)
+    return [
+        _failed_with(wrong[line["format"]], line) if line["format"] in wrong and line["parity"]["passed"] else line
+        for line in lines
+    ]
+
+
+def _failed_with(source: dict[str, Any], line: dict[str, Any]) -> dict[str, Any]:
+    reason = f"the {source['quant']} file of the same export fails: {source['parity_difference']}"
+    return {**line, "parity": {**line["parity"], "passed": False}, "parity_difference": reason}
+
+
 def _text_result(case: GoldenCase, prompt: str, ids: Sequence[int]) -> CaseResult:
     """What is known before the model runs."""
     difference = begin_difference(case, ids) or text_difference(case, prompt) or ids_difference(case, ids)

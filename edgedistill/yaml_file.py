@@ -113,15 +113,16 @@ def parse(model: type[M], raw: dict[str, Any], title: str, path: Path, own: Mapp
     try:
         made = model.model_validate({**raw, **own})
     except ValidationError as error:
-        problems += [_problem(model, problem) for problem in error.errors()]
+        problems += [_problem(model, problem, own) for problem in error.errors()]
     if problems:
         count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
         raise UsageError(f"{title} has {count}\n" + "\n".join(f"  {line}" for line in problems), f"the file is {path}")
     return made
 
 
-def _problem(model: type[BaseModel], problem: Any) -> str:
+def _problem(model: type[BaseModel], problem: Any, own: Mapping[str, Any]) -> str:
     keys, fields = _follow(model, problem["loc"])
+    fields = [field for field in fields if len(keys) > 1 or field not in own]
     key = ".".join(keys)
     if problem["type"] == "extra_forbidden":
         near = difflib.get_close_matches(keys[-1], fields, n=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 
@@ -102,11 +103,46 @@ def test_whole_inputs_are_opened(tmp_path, tiny_llama):
     assert teacher.path == student.path == tiny_llama.resolve()
 
 
-def test_a_check_leaves_models_of_a_hub_alone(tmp_path):
+PINNED = f"{{model: org/name, revision: {'ab12' * 10}}}"
+
+
+def test_a_check_leaves_models_of_a_hub_that_were_never_fetched(tmp_path):
     a_task(tmp_path / "home")
     a_task(tmp_path / "garden")
-    pinned = f"{{model: org/name, revision: {'ab12' * 10}}}"
-    inputs.check(made(tmp_path, RECIPE.replace("{model: ./teacher}", pinned).replace("{model: ./student}", pinned)))
+    inputs.check(made(tmp_path, RECIPE.replace("{model: ./teacher}", PINNED).replace("{model: ./student}", PINNED)))
+
+
+@pytest.mark.parametrize(
+    ("model", "says"),
+    [
+        ("{model: org/name, revision: main}", "teacher.revision: 'main' does not pin hub model org/name"),
+        ("{model: org/name}", "teacher.revision: None does not pin hub model org/name"),
+        (f"{{model: ./nowhere, revision: {'ab12' * 10}}}", r"teacher\.model: folder .*nowhere does not exist"),
+        (f"{{model: ./empty, revision: {'ab12' * 10}}}", r"empty cannot be used\n  no \*\.safetensors file"),
+    ],
+)
+def test_a_check_says_what_is_known_without_a_network(tmp_path, tiny_llama, model, says):
+    a_task(tmp_path / "home")
+    a_task(tmp_path / "garden")
+    (tmp_path / "empty").mkdir()
+    text = RECIPE.replace("{model: ./teacher}", model).replace("./student", str(tiny_llama))
+    with pytest.raises(UsageError, match=says):
+        inputs.check(made(tmp_path, text))
+
+
+def test_a_check_looks_at_a_model_of_a_hub_that_was_fetched_before(tmp_path, tiny_llama, monkeypatch):
+    import huggingface_hub.constants
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    a_task(tmp_path / "home")
+    a_task(tmp_path / "garden")
+    fetched = tmp_path / "hub" / "models--org--name" / "snapshots" / ("ab12" * 10)
+    shutil.copytree(tiny_llama, fetched)
+    text = RECIPE.replace("{model: ./teacher}", PINNED).replace("./student", str(tiny_llama))
+    inputs.check(made(tmp_path, text))
+    (fetched / "config.json").write_text('{"auto_map": {"AutoModel": "evil.Evil"}}')
+    with pytest.raises(UsageError, match=r"config\.json has `auto_map`"):
+        inputs.check(made(tmp_path, text))
 
 
 def test_a_build_tells_them_before_its_first_stage(tmp_path):

@@ -192,3 +192,19 @@ def test_no_template_at_all_is_a_difference():
     found = parity.check(cases(), Without(), "F16", 0.5, 4)
     assert not found.has_prompts
     assert "holds no chat template" in found.first_difference
+
+
+def test_a_quantized_file_fails_with_the_float_file_it_was_made_from():
+    """0.17 nats are within the limit of quantized files: only the float file beside them tells of a wrong export."""
+
+    def line(quant: str, kl: float | None, difference: str = "", file_format: str = "gguf") -> dict[str, Any]:
+        found = {"first_token_kl_max": kl, "passed": not difference}
+        return {"format": file_format, "quant": quant, "parity": found, "parity_difference": difference}
+
+    wrong = line("F16", 0.17, "case turns: 0.17 nats")
+    judged = parity.judged_by_source([line("Q8_0", 0.17), wrong, line("Q4_0", 0.2), line("int4", 0.1, "", "onnx")])
+    assert [one["parity"]["passed"] for one in judged] == [False, False, False, True]
+    assert judged[0]["parity_difference"] == "the F16 file of the same export fails: case turns: 0.17 nats"
+    # A float file may fail in its own way: the quantized one is not judged by that.
+    apart = [line("F16", 0.0, "case turns: the greedy answer differs"), line("Q8_0", 0.1)]
+    assert parity.judged_by_source(apart)[1]["parity"]["passed"]

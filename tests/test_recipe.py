@@ -51,6 +51,12 @@ def test_the_example_of_the_style_guide(tmp_path):
     ]
 
 
+def test_what_the_loader_fills_in_is_not_offered_as_a_key(tmp_path):
+    (problem,) = problems(tmp_path, WHOLE + "xyzzy: 1\n")
+    assert problem.startswith("xyzzy: unknown key; known: title, tasks, teacher, student, seed, ")
+    assert problems(tmp_path, WHOLE + "folders: [a]\n")[0].startswith("folders: unknown key; known: ")
+
+
 def test_every_problem_comes_in_one_message(tmp_path):
     text = (
         WHOLE.replace("title: a test\n", "").replace("{method: sft}", "{method: sft, epochs: two, batch: 0}")

@@ -15,7 +15,7 @@ from edgedistill import build as line
 from edgedistill import recipe as recipes
 from edgedistill import target as targets
 from edgedistill.bundle_manifest import MANIFEST, place, publish
-from edgedistill.errors import DeviceError, EdgeDistillError, UsageError
+from edgedistill.errors import DeviceError, EdgeDistillError, NothingToShip, UsageError
 from edgedistill.files import sha256_of
 from edgedistill.log import say
 from edgedistill.recipe import Recipe
@@ -51,17 +51,21 @@ def run(
         _check_stage(option, name, made)
     store = Store(runs, fresh=fresh, until=until, on_step=lambda step: say(terminal.step_line(step)))
     again = _again(target, recipe, overrides, runs, dist, test_items)
+    built: line.Built | None = None
+    refused: NothingToShip | None = None
     try:
         built = line.build(store, made, device_of, test_items)
     except Stopped:
-        built = None
+        pass
+    except NothingToShip as nothing:
+        refused = nothing
     except KeyboardInterrupt as interrupted:
         interrupted.add_note(kept(store, again))
         raise
     except EdgeDistillError as error:
         error.hint = f"{error.hint}\n      {kept(store, again)}".strip() if store.steps else error.hint
         raise
-    folder = None if built is None else assemble.new_folder(runs, started, made.name, device_of.name)
+    folder = assemble.new_folder(runs, started, made.name, device_of.name) if built or refused else None
     report = assemble.assemble(
         recipe=made.name,
         target=device_of.name,
@@ -69,18 +73,21 @@ def run(
         started=started,
         seconds=time.monotonic() - begun,
         steps=store.steps,
-        measured=built.measurements.read() if built else {},
+        measured=built.measurements.read() if built else refused.measured if refused else {},
         bundle=_bundle_line(built, dist) if built else None,
         alignment=alignment.read(built.aligned.curve()) if built and built.aligned else None,
         is_measured_required=require == "measured",
     )
-    if folder is None or built is None:
+    if folder is None:
         return _say_stopped(report, until, as_json)
-    where = _save_and_ship(report, built, folder, dist)
+    where = _save_and_ship(report, built, folder, dist) if built else _save(report, folder)
     if as_json:
         click.echo(json.dumps(assemble.as_json(report), indent=2, ensure_ascii=False))
     else:
         click.echo("\n".join(["", *terminal.page(report), "", *where]))
+    if refused:
+        refused.hint = f"{refused.hint}\n      {kept(store, again)}"
+        raise refused
     return report.exit_code
 
 
@@ -122,6 +129,11 @@ def _save_and_ship(report: Report, built: line.Built, folder: Path, dist: Path) 
     shipped = publish(built.bundle.folder, dist)
     beside = assemble.save(report, lineage, shipped.with_name(f"{shipped.name}.report"))
     return [f"bundle   {shipped}", f"report   {beside['html']}"]
+
+
+def _save(report: Report, folder: Path) -> list[str]:
+    """The report alone, of a build that has nothing to ship."""
+    return [f"report   {assemble.save(report, {}, folder / 'report')['html']}"]
 
 
 def _say_stopped(report: Report, until: str | None, as_json: bool) -> int:

@@ -32,7 +32,7 @@ from edgedistill.toolchain.llama_cpp import llama_cpp_sources
 if TYPE_CHECKING:  # target.py reads every exporter's Config, so it comes after this file
     from edgedistill.target import Target
 
-VERSION = 1
+VERSION = 2  # v2: a Gemma keeps its own query scale and windows
 """Goes up with the pinned llama.cpp too (toolchain/llama_cpp.py)."""
 FORMAT = "gguf"
 

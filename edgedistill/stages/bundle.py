@@ -15,10 +15,9 @@ from edgedistill.models import Model
 from edgedistill.store import stage
 from edgedistill.target import Target
 from edgedistill.task import Task
-from edgedistill.versions import versions
 
 
-@stage(version=1)
+@stage(version=2)  # v2: versions are those that measured, not those that bundle
 def bundle(
     out: Path,
     measured: Measurements,
@@ -56,7 +55,7 @@ def bundle(
         "budgets": found["budgets"],
         "conditions": found.get("conditions", {}),
         "lineage": lineage,
-        "versions": versions(),
+        "versions": found["versions"],
     }
     bundle_texts.write_texts(folder, facts, tuned, tasks)
     _copy_licences(folder / "LICENSES", {"teacher": teacher, "student": student}, tasks)

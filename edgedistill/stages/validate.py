@@ -12,7 +12,7 @@ from edgedistill import accuracy, choice, components, golden, latency, models, p
 from edgedistill.accuracy import Questions
 from edgedistill.artifacts import Candidate, Candidates, Measurements
 from edgedistill.engine import open_engine
-from edgedistill.errors import IntegrityError
+from edgedistill.errors import NothingToShip
 from edgedistill.files import read_json, read_rows, write_json, write_rows
 from edgedistill.log import say
 from edgedistill.models import Model
@@ -21,6 +21,7 @@ from edgedistill.sections import ValidateConfig
 from edgedistill.store import stage
 from edgedistill.target import Target
 from edgedistill.task import Task
+from edgedistill.versions import versions
 
 RUNTIMES = {"gguf": "llama"}
 """Format -> the file in engines/ that runs it."""
@@ -38,9 +39,11 @@ class Reference:
     answers: list[accuracy.Row]
     log_probs: Any
     """(some of the test items, vocabulary) float32"""
+    composes: bool
+    """Whether its tokenizer composes Unicode (NFC)."""
 
 
-@stage(version=1)
+@stage(version=2)  # v2: what was quantized from a float file that is not the student fails with it; versions
 def validate(
     out: Path,
     candidates: Candidates,
@@ -56,7 +59,7 @@ def validate(
 
     Leaves  measurements.json; golden.jsonl; answers/<name>.jsonl of base student, tuned student and each candidate;
             parity/<name>.jsonl and candidates/<name>.json of each candidate
-    Raises  IntegrityError when no candidate passes parity, after parity/ and measurements.json have been written;
+    Raises  NothingToShip when no candidate passes parity, after parity/ and measurements.json have been written;
             StageFailed when there is no golden case
     """
     questions = accuracy.of(tasks, config.max_tokens)
@@ -65,20 +68,21 @@ def validate(
     lines = [
         _candidate(out, candidates, candidate, reference, questions, target, config) for candidate in candidates.rows()
     ]
-    chosen = choice.choose(lines, budgets)
+    chosen = choice.choose(parity.judged_by_source(lines), budgets)
     best = next((line for line in chosen if line["chosen"]), None)
     measured = {
         "student": accuracy.student_line(base_answers, reference.answers, tasks),
         "candidates": [{key: value for key, value in line.items() if key != "parity_difference"} for line in chosen],
         "budgets": choice.grade(best, budgets) if best else [],
         "conditions": _conditions(reference, config, seed),
+        "versions": versions(),
     }
     write_json(out / "measurements.json", measured)
     passing = sum(line["parity"]["passed"] for line in chosen)
     summary = f"{passing} of {len(lines)} candidates pass parity" + (f", {best['quant']} chosen" if best else "")
     write_json(out / "counts.json", {"rows": len(lines), "passing": passing, "summary": summary})
     if best is None:
-        _refuse(chosen, out)
+        _refuse(measured, out)
     return Measurements(out)
 
 
@@ -95,7 +99,8 @@ def _reference(
         answers = accuracy.answer(out, "tuned", engine, questions)
         compared = questions.conversations[: max(1, _LOG_PROBS // models.shape_of(student.path).vocab)]
         log_probs = engine.first_token_log_probs(compared)
-    return Reference(student, golden.from_rows(list(read_rows(path))), answers, log_probs)
+        composes = golden.composes(engine)
+    return Reference(student, golden.from_rows(list(read_rows(path))), answers, log_probs, composes)
 
 
 def _golden_questions(tasks: list[Task], count: int, seed: int) -> list[str]:
@@ -208,9 +213,11 @@ def _measured(
 
 def _conditions(reference: Reference, config: ValidateConfig, seed: int) -> dict[str, Any]:
     """How the figures were taken."""
+    composed = "composed (NFC) by the student's tokenizer; a runtime that does not compose needs composed text"
     return {
         "accuracy": "plain prompt, greedy, answer from <ans></ans>; Wilson 95%, drop by Tango 95%, exact McNemar",
         "golden_cases": len(reference.golden),
+        **({"unicode": composed} if reference.composes else {}),
         "kl_prompts": len(reference.log_probs),
         "max_tokens": config.max_tokens,
         "context": config.context,
@@ -218,15 +225,17 @@ def _conditions(reference: Reference, config: ValidateConfig, seed: int) -> dict
     }
 
 
-def _refuse(lines: list[dict[str, Any]], out: Path) -> None:
+def _refuse(measured: dict[str, Any], out: Path) -> None:
     """Nothing may ship: what was measured stays readable in the stage's folder, but a rerun starts from none of it."""
+    lines = measured["candidates"]
     for line in lines:
         name = f"{line['format']}-{line['quant']}"
         for kept in (out / "candidates" / f"{name}.json", accuracy.path_of(out, name)):
             kept.unlink(missing_ok=True)
     first = lines[0]
     reason = first["rejected_because"][0]
-    raise IntegrityError(
+    raise NothingToShip(
         f"no candidate reproduces the float student; {first['format']} {first['quant']}: {reason}",
         f"every case is in {out / 'parity'}, all measurements in {out / 'measurements.json'}",
+        measured,
     )

@@ -1,7 +1,8 @@
 """Hugging Face folder -> GGUF in 16-bit floats, by llama.cpp's own converter. Runs in a process of its own.
 
 Around the weights, three things are set by what the Hugging Face tokenizer does, not by what its files are named:
-the splitting rule (tokenization.py), the stop tokens, and whether a beginning-of-sequence token is added.
+the splitting rule (tokenization.py), the stop tokens, and whether a beginning-of-sequence token is added. What
+llama.cpp assumes of a Gemma's attention instead of reading it is set in attention.py.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any
 
 from edgedistill import gguf_file
 from edgedistill.errors import UsageError
-from edgedistill.toolchain import subprocesses, tokenization
+from edgedistill.toolchain import attention, subprocesses, tokenization
 
 _PRE = "tokenizer.ggml.pre"
 
@@ -68,6 +69,7 @@ class Converter:
         self.has_sentencepiece = (folder / "tokenizer.model").is_file() and find_spec("sentencepiece") is not None
         self._set_vocabulary: Callable[[Any], None] = self._class.set_vocab
         self._lay_over()
+        attention.lay_over(self._class, architecture, config)
 
     def _lay_over(self) -> None:
         recognize = self._class.get_vocab_base_pre

@@ -9,20 +9,18 @@ verified by hash before anything in it is used; and only the converter is kept:
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import subprocess
 import sys
 import tarfile
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 
 from edgedistill.errors import EdgeDistillError, IntegrityError, UsageError
 from edgedistill.files import sha256_of, write_text
+from edgedistill.locks import held
 from edgedistill.log import say
 
 PACKAGE = "llama-cpp-python"
@@ -60,7 +58,7 @@ def llama_cpp_sources() -> Path:
     folder = sources_folder()
     if is_complete(folder):
         return folder
-    with _held(folder.with_name(f"{folder.name}.lock")):
+    with held(folder.with_name(f"{folder.name}.lock"), "llama.cpp's converter"):
         if not is_complete(folder):
             _install(folder)
     return folder
@@ -92,15 +90,6 @@ def sources_folder() -> Path:
 
 def is_complete(folder: Path) -> bool:
     return (folder / "complete").is_file()
-
-
-@contextmanager
-def _held(lock: Path) -> Iterator[None]:
-    """One process installs, others wait for it. The kernel lets go of the lock when a process ends."""
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with lock.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _install(folder: Path) -> None:

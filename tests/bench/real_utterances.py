@@ -63,4 +63,11 @@ def _intent(answer: str | None) -> str | None:
 
 if __name__ == "__main__":
     paths = [Path(argument) for argument in sys.argv[1:] if not argument.startswith("--")]
-    main(*(paths + [BUNDLE, DATA][len(paths) :]))
+    paths += [BUNDLE, DATA][len(paths) :]
+    missing = [path for path in (paths[0] / "model.gguf", paths[1]) if not path.is_file()]
+    if missing:
+        sys.exit(
+            "\n".join(f"error: {path} is missing" for path in missing)
+            + "\n\nhint: `make quickstart` makes the bundle; a second argument names the utterances"
+        )
+    main(*paths)

@@ -76,6 +76,7 @@ def given(tmp_path) -> dict[str, Any]:
     student = {"base_accuracy": 0.25, "tuned_accuracy": 0.875, "n": 400}
     conditions = {"context": 512, "max_tokens": 64}
     found = {"student": student, "candidates": lines, "budgets": [budget], "conditions": conditions}
+    found["versions"] = {"llama-cpp-python": "0.3.36", "torch": "2.0 of the day of measuring"}
     write_json(measured.path / "measurements.json", found)
     write_rows(measured.golden, [{"messages": [{"role": "user", "content": "hi"}], "token_ids": [1, 2]}])
     return {
@@ -138,6 +139,7 @@ def test_the_manifest_says_where_it_all_comes_from(made, given):
     assert manifest.lineage.data[0].files == given["tasks"][0].identity()["files"]
     assert manifest.chosen["quant"] == "Q4_0" and manifest.conditions["max_tokens"] == 64
     assert manifest.versions["llama-cpp-python"] == "0.3.36"
+    assert manifest.versions["torch"] == "2.0 of the day of measuring"
     assert set(manifest.files) == {
         str(p.relative_to(made.folder)) for p in made.folder.rglob("*") if p.is_file() and p.name != "manifest.json"
     }

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from edgedistill import accuracy, choice, latency, target
+from edgedistill import accuracy, choice, golden, latency, target
 from edgedistill.artifacts import Candidate, Candidates, Measurements
 from edgedistill.engines import llama
 from edgedistill.errors import IntegrityError
@@ -65,6 +65,8 @@ def test_everything_is_measured_and_an_interrupted_run_ends_alike(run, tmp_path,
     lines = [CandidateLine(**line) for line in found["candidates"]]
     assert [line.quant for line in lines] == ["F16", "Q8_0"]
     assert found["student"]["n"] == 6
+    assert found["versions"]["llama-cpp-python"] == "0.3.36"
+    assert "unicode" not in found["conditions"]
     for line in lines:
         assert line.parity is not None and line.parity.passed
         assert line.parity.cases == line.parity.prompt_text == line.parity.token_ids == 8
@@ -126,6 +128,21 @@ def test_a_begin_token_that_the_student_never_saw_is_named(run, tiny_llama, tiny
     file = edited_gguf(tiny_candidates.path / "model-f16.gguf", template=template, adds_bos=True)
     with pytest.raises(IntegrityError, match="puts a begin token 0 before the prompt"):
         run("out", only(tiny_candidates, file, tmp_path / "edited"), student=student)
+
+
+def test_a_tokenizer_that_composes_unicode_passes_and_is_told_of(run, tiny_llama, tmp_path, monkeypatch):
+    """As that of Qwen2 does. The candidates are the same model's: GGUF cannot say that text is to be composed."""
+    student = shutil.copytree(tiny_llama, tmp_path / "student")
+    tokenizer = json.loads((student / "tokenizer.json").read_text())
+    (student / "tokenizer.json").write_text(json.dumps({**tokenizer, "normalizer": {"type": "NFC"}}))
+    # Ten cases: with fewer, the odd one with loose accents is left out.
+    monkeypatch.setitem(globals(), "CONFIG", CONFIG.model_copy(update={"golden_cases": 10}))
+    found = run("out", student=student).read()
+    assert [line["parity"]["passed"] for line in found["candidates"]] == [True, True]
+    assert "composed (NFC)" in found["conditions"]["unicode"]
+    asked = {case["id"]: case["messages"][-1]["content"] for case in read_rows(tmp_path / "out" / "golden.jsonl")}
+    # One letter and one accent are now one character: e\u0301 became \u00e9.
+    assert len(asked["unicode"]) == len(golden.UNICODE) - 1 and "\u00e9" in asked["unicode"]
 
 
 def test_weights_of_another_model_are_named(run, other_llama, tiny_candidates, tmp_path):
