@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -128,3 +131,19 @@ def test_help_imports_click_and_nothing_more(tmp_path):
     loaded = {name.split(".")[0] for name in json.loads(out.read_text())}
     assert "click" in loaded
     assert not loaded & {"pydantic", "yaml", "rich", "jinja2", "psutil"}
+
+
+# Beside the package: the converter in llama.cpp's source, and two that come with the libraries they serve.
+COMES_ALONG = {"conversion": "llama-cpp-python", "pydantic_core": "pydantic", "tokenizers": "transformers"}
+
+
+def test_every_library_that_is_imported_is_a_dependency():
+    project = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    declared = {re.split(r"[^\w.-]", line)[0].lower() for line in project["dependencies"]}
+    providers = packages_distributions()
+    tops = {module.split(".")[0] for path in MODULES for module, _ in imports(path)}
+    for top in tops - sys.stdlib_module_names - {"edgedistill"}:
+        found = [COMES_ALONG[top]] if top in COMES_ALONG else providers.get(top, ())
+        assert {name.lower().replace("_", "-") for name in found} & declared, (
+            f"{top}: in none of the dependencies of pyproject.toml"
+        )
