@@ -23,6 +23,25 @@ SHARD = 512
 
 
 @dataclass(frozen=True)
+class Taken:
+    """One model's answers to the same items, taken in one or more ways."""
+
+    answers: list[Row]
+    """Written freely."""
+    likelihood: list[Row] | None = None
+    """The likeliest option of the questions that have some (multiple_choice.py)."""
+    grammar: list[Row] | None = None
+    """Written within the tasks' grammars (in_grammar.py)."""
+
+    def deciding(self, gate: str) -> list[Row]:
+        """The rows that the gate looks at, in the order of the items."""
+        if gate == "generation" or not self.likelihood:
+            return self.answers
+        chosen = {(row["task"], row["id"]): row for row in self.likelihood}
+        return [chosen.get((row["task"], row["id"]), row) for row in self.answers]
+
+
+@dataclass(frozen=True)
 class Questions:
     """The test items of all tasks, asked with the plain prompt."""
 
@@ -84,10 +103,10 @@ def finished(out: Path, name: str) -> list[Row] | None:
 
 def _asked(engine: Engine, questions: Questions, part: slice, advance: Any) -> list[Row]:
     texts = engine.generate(questions.conversations[part], max_tokens=questions.max_tokens, on_done=advance)
-    return [_graded(task, item, text) for (task, item), text in zip(questions.items[part], texts, strict=True)]
+    return [graded(task, item, text) for (task, item), text in zip(questions.items[part], texts, strict=True)]
 
 
-def _graded(task: Task, item: Item, text: str) -> Row:
+def graded(task: Task, item: Item, text: str) -> Row:
     given = prompts.extract_answer(text)
     return {
         "task": task.name,
@@ -111,53 +130,83 @@ def details(rows: Sequence[Row], tasks: Sequence[Task]) -> dict[str, float]:
     return found
 
 
-def student_line(base: Sequence[Row], tuned: Sequence[Row], tasks: Sequence[Task]) -> dict[str, Any]:
-    """`student` of the report's schema."""
+def student_line(base: Sequence[Row], tuned: Taken, tasks: Sequence[Task]) -> dict[str, Any]:
+    """`student` of the report's schema; empty without test items."""
+    if not tuned.answers:
+        return {}
     line: dict[str, Any] = {}
-    for name, rows in (("base", base), ("tuned", tuned)):
-        right = sum(row["right"] for row in rows)
-        interval = statistics.wilson(right, len(rows))
-        line |= _rounded(
-            {
-                f"{name}_accuracy": right / len(rows),
-                f"{name}_ci_low": interval.low,
-                f"{name}_ci_high": interval.high,
-            }
-        )
-    return {**line, "n": len(tuned), "details": details(tuned, tasks), "base_details": details(base, tasks)}
+    for name, rows in (("base", base), ("tuned", tuned.answers)):
+        found = _share(rows)
+        line |= {f"{name}_accuracy": found["value"], f"{name}_ci_low": found["ci_low"]}
+        line[f"{name}_ci_high"] = found["ci_high"]
+    ways = {"generation": _share(tuned.answers)}
+    if tuned.likelihood:
+        ways["likelihood"] = _share(tuned.likelihood)
+    figures = {"details": details(tuned.answers, tasks), "base_details": details(base, tasks)}
+    return {**line, "n": len(tuned.answers), **figures, "ways": ways}
 
 
-def candidate_line(before: Sequence[Row], after: Sequence[Row], tasks: Sequence[Task]) -> dict[str, Any]:
-    """`accuracy` of the report's schema: a candidate, paired with the float student on the same items."""
-    right = sum(row["right"] for row in after)
-    interval = statistics.wilson(right, len(after))
-    drop = statistics.paired_drop([row["right"] for row in before], [row["right"] for row in after])
-    figures = {
-        "value": right / len(after),
-        "ci_low": interval.low,
-        "ci_high": interval.high,
-        "drop": drop.drop,
-        "drop_ci_low": drop.interval.low,
-        "drop_ci_high": drop.interval.high,
-        "mcnemar_p": drop.mcnemar_p,
-    }
-    return {**_rounded(figures), "n": drop.n, "details": details(after, tasks)}
+def candidate_line(before: Taken, after: Taken, tasks: Sequence[Task], gate: str) -> dict[str, Any]:
+    """`accuracy` of the report's schema: a candidate, paired with the float student on the same items.
 
-
-def shift_line(before: Any, after: Any) -> dict[str, float]:
-    """How far the first token's distribution moved, in nats, from the float student's to the candidate's.
-
-    before, after  (prompts, vocabulary) float32 log probabilities
+    gate  `generation` or `likelihood`: which figure decides for questions with options
     """
-    import numpy as np
+    one, other = before.deciding(gate), after.deciding(gate)
+    drop = statistics.paired_drop([row["right"] for row in one], [row["right"] for row in other])
+    ways = {"generation": _way(before.answers, after.answers), "likelihood": _way(before.likelihood, after.likelihood)}
+    if after.grammar is not None:  # the float student answers freely, so there is no pair
+        ways["grammar"] = _share(after.grammar)
+    return {
+        **_paired(one, other),
+        "lost": drop.lost,
+        "gained": drop.gained,
+        "bootstrap_low": round(drop.bootstrap.low, 6),
+        "bootstrap_high": round(drop.bootstrap.high, 6),
+        "format_rate": round(format_rate(after.answers, tasks), 6),
+        "length_ratio": _length_ratio(before.answers, after.answers),
+        "ways": {name: way for name, way in ways.items() if way},
+        "details": details(after.answers, tasks),
+    }
 
-    width = min(before.shape[1], after.shape[1])  # a runtime may leave out rows that only pad the vocabulary
-    before, after = before[:, :width], after[: len(before), :width]
-    kl = np.maximum(0.0, (np.exp(before) * (before - after)).sum(axis=1))
-    same = before.argmax(axis=1) == after.argmax(axis=1)
-    return _rounded(
-        {"kl_mean": float(kl.mean()), "kl_p99": float(np.quantile(kl, 0.99)), "same_top1": float(same.mean())}
-    )
+
+def _way(before: Sequence[Row] | None, after: Sequence[Row] | None) -> dict[str, Any]:
+    return _paired(before, after) if before and after else {}
+
+
+def _paired(before: Sequence[Row], after: Sequence[Row]) -> dict[str, Any]:
+    """The share that is right after, and how far it fell."""
+    drop = statistics.paired_drop([row["right"] for row in before], [row["right"] for row in after])
+    figures = {"drop": drop.drop, "drop_ci_low": drop.interval.low, "drop_ci_high": drop.interval.high}
+    return {**_share(after), **_rounded({**figures, "mcnemar_p": drop.mcnemar_p})}
+
+
+def _share(rows: Sequence[Row]) -> dict[str, Any]:
+    right = sum(row["right"] for row in rows)
+    interval = statistics.wilson(right, len(rows))
+    figures = {"value": right / len(rows), "ci_low": interval.low, "ci_high": interval.high}
+    return {**_rounded(figures), "n": len(rows)}
+
+
+def worst_drop(line: dict[str, Any]) -> float:
+    """The largest drop that either interval of an `accuracy` line allows for: a margin is kept when this is within."""
+    return float(max(line["drop_ci_high"], line["bootstrap_high"]))
+
+
+def format_rate(rows: Sequence[Row], tasks: Sequence[Task]) -> float:
+    """Share of answers in the form that the task's grader can read; `<ans>…</ans>` where it knows no other."""
+    graders = {task.name: task.grader for task in tasks}
+
+    def has_form(row: Row) -> float:
+        found = graders[row["task"]].details([row["given"]], [row["expected"]])
+        return found.get("format_rate", float(row["given"] is not None))
+
+    return sum(map(has_form, rows)) / len(rows)
+
+
+def _length_ratio(before: Sequence[Row], after: Sequence[Row]) -> float | None:
+    """Characters of all answers against those before; a model that was hurt rambles or falls silent."""
+    was, now = (sum(len(row["text"]) for row in rows) for rows in (before, after))
+    return round(now / was, 4) if was else None
 
 
 def _rounded(figures: dict[str, float]) -> dict[str, float]:

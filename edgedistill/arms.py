@@ -73,6 +73,7 @@ def arms(store: Store, recipe: Recipe, test_items: Path | None = None) -> Compar
     tasks, teacher, student = inputs.open_all(recipe, test_items=test_items)
     others = inputs.respondents(recipe)
     check(recipe, tasks)
+    assert teacher
     # The student as it comes is graded first: a prompt that is too long for it shows before anything is generated.
     untrained = Arm("none", None, store.run(grade, student, tasks, recipe.arms, recipe.seed))
     seeds = range(recipe.seed, recipe.seed + recipe.arms.seeds)
@@ -102,7 +103,7 @@ def _run(
     untrained: Arm,
 ) -> Run:
     """One run of the line, up to the tailored data, and from there all arms."""
-    assert recipe.prefer and recipe.align
+    assert recipe.prefer and recipe.align and recipe.distill
     say(f"seed {seed}")
     drafts = store.run(elicit, teacher, tasks, recipe.elicit, seed)
     preferences = store.run(prefer, drafts, student, tasks, recipe.prefer, seed, others)

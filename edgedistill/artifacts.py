@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from edgedistill.files import read_json, read_rows
+from edgedistill.errors import IntegrityError
+from edgedistill.files import read_json, read_rows, sha256_of_all
 from edgedistill.models import Model
 
 
@@ -163,6 +164,26 @@ class Tailored(Artifact):
 
 
 @dataclass(frozen=True)
+class Calibration(Artifact):
+    """imatrix.gguf; rows.jsonl with the token ids that it was taken on and those that were kept from it; and, where a
+    candidate is fitted to a size, sensitivity.jsonl: what each matrix costs in fewer bits (mix.py)."""
+
+    @property
+    def imatrix(self) -> Path:
+        return self.path / "imatrix.gguf"
+
+    def part(self, name: str) -> Iterator[tuple[list[int], int]]:
+        """Token ids and where the answer begins, of `importance`, `sensitivity` or `held_out`."""
+        rows = read_rows(self.path / "rows.jsonl")
+        return ((row["ids"], row["begin"]) for row in rows if row["part"] == name)
+
+    def sensitivity(self) -> list[dict[str, Any]]:
+        """Empty where it was not measured."""
+        path = self.path / "sensitivity.jsonl"
+        return list(read_rows(path)) if path.is_file() else []
+
+
+@dataclass(frozen=True)
 class GradedAnswer:
     """What a student made of one test item."""
 
@@ -187,16 +208,17 @@ class Graded(Artifact):
 
 @dataclass(frozen=True)
 class Candidate:
-    """One exported file with its format and quantization."""
+    """One exported file, or folder, with its format and quantization."""
 
     format: str
-    """`gguf` or `onnx`"""
+    """`gguf`, `onnx_genai` or `onnx`: what the runtime must be able to read."""
     quant: str
     """As the format names it: F16, Q8_0, Q4_K_M …"""
     file: str
-    """Relative to the artifact's folder."""
+    """Relative to the artifact's folder; itself a folder where the format has several files."""
     bytes: int
     sha256: str
+    """Of a folder: over the names and hashes of its files (files.sha256_of_all)."""
     tensor_types: dict[str, int]
     """Read back from the file: type -> number of tensors."""
     bits_per_weight: float
@@ -215,6 +237,17 @@ class Candidates(Artifact):
 
     def file(self, candidate: Candidate) -> Path:
         return self.path / candidate.file
+
+    def whole_file(self, candidate: Candidate) -> Path:
+        """The file, or folder, after a look at its hash. Raises IntegrityError when it is not what was exported."""
+        path = self.file(candidate)
+        found = sha256_of_all(path) if path.exists() else "no such file"
+        if found != candidate.sha256:
+            raise IntegrityError(
+                f"{path} was damaged or changed after it was exported: sha256 {found}, expected {candidate.sha256}",
+                "`--fresh package` exports it again",
+            )
+        return path
 
 
 @dataclass(frozen=True)

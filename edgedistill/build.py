@@ -4,8 +4,9 @@
                  ├─ plan ─► elicit ─► prefer ─► align ─► tailor ─► distill ─► package ─► validate ─► bundle ─► report
     target.yaml ─┘         Drafts  Preferences  Teacher  Tailored  Student   Candidates  Measurements  Bundle
 
-Only `package`, `validate` and `bundle` read the target, so two devices share everything up to the student. With a store
-in dry mode this same function is the plan.
+Only `package`, `validate` and `bundle` read the target, so two devices share everything up to the student. A student
+that is trained already begins there. Between the two, `calibrate` measures how the student's weights may be rounded,
+where an exporter's settings ask for it. With a store in dry mode this same function is the plan.
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgedistill import inputs
-from edgedistill.artifacts import Bundle, Measurements, Student, Teacher
+from edgedistill.artifacts import Bundle, Measurements, Teacher
 from edgedistill.recipe import Recipe
 from edgedistill.stages.align import align
 from edgedistill.stages.bundle import bundle
+from edgedistill.stages.calibrate import calibrate
 from edgedistill.stages.distill import distill
 from edgedistill.stages.elicit import elicit
 from edgedistill.stages.package import package
@@ -32,7 +34,6 @@ from edgedistill.target import Target
 class Built:
     """What a build leaves: the report reads it."""
 
-    student: Student
     measurements: Measurements
     bundle: Bundle
     aligned: Teacher | None = None
@@ -41,24 +42,28 @@ class Built:
 def build(store: Store, recipe: Recipe, target: Target, test_items: Path | None = None) -> Built:
     """Run every stage that is not cached, in order. `test_items`: a folder with files in place of the tasks' own."""
     tasks, teacher, student = inputs.open_all(recipe, test_items=test_items, may_fetch=not store.dry)
-    others = inputs.respondents(recipe, may_fetch=not store.dry)
+    others, text = inputs.respondents(recipe, may_fetch=not store.dry), inputs.text(recipe)
 
-    writer, aligned = teacher, None
-    if recipe.prefer and recipe.align:
-        drafts = store.run(elicit, teacher, tasks, recipe.elicit, recipe.seed)
-        preferences = store.run(prefer, drafts, student, tasks, recipe.prefer, recipe.seed, others)
-        aligned = store.run(align, preferences, teacher, recipe.align, recipe.seed)
-        writer = aligned.model(teacher)
-
-    tailored = store.run(tailor, writer, tasks, recipe.tailor, recipe.seed)
-    tuned = store.run(distill, tailored, student, tasks, recipe.distill, recipe.seed)
+    aligned, tailored, tuned = None, None, student
+    if recipe.distill and teacher:  # else the student is packaged as it is
+        writer = teacher
+        if recipe.prefer and recipe.align:
+            drafts = store.run(elicit, teacher, tasks, recipe.elicit, recipe.seed)
+            preferences = store.run(prefer, drafts, student, tasks, recipe.prefer, recipe.seed, others)
+            aligned = store.run(align, preferences, teacher, recipe.align, recipe.seed)
+            writer = aligned.model(teacher)
+        tailored = store.run(tailor, writer, tasks, recipe.tailor, recipe.seed)
+        tuned = store.run(distill, tailored, student, tasks, recipe.distill, recipe.seed).model(student)
 
     budgets = target.budgets.replaced_by(recipe.budgets)
-    candidates = store.run(package, tuned.model(student), target, recipe.package)
+    calibration = None
+    if any(config.needs_calibration for config in recipe.package):
+        source = inputs.calibration_source(recipe, tailored)
+        measures = any(config.measures_tensors for config in recipe.package)
+        calibration = store.run(calibrate, tuned, source, tasks, recipe.calibrate, measures, recipe.seed)
+    candidates = store.run(package, tuned, target, recipe.package, tailored, tasks, calibration)
     measured = store.run(
-        validate, candidates, tuned.model(student), student, tasks, target, budgets, recipe.validation, recipe.seed
+        validate, candidates, tuned, student, tasks, text, target, budgets, recipe.validation, recipe.seed
     )
-    shipped = store.run(
-        bundle, measured, candidates, tuned.model(student), teacher, student, tasks, target, recipe.name
-    )
-    return Built(tuned, measured, shipped, aligned)
+    shipped = store.run(bundle, measured, candidates, tuned, teacher, student, tasks, target, recipe.name)
+    return Built(measured, shipped, aligned)

@@ -56,11 +56,13 @@ class Lineage(Section):
     """Everything that made the model."""
 
     recipe: str
-    teacher: Origin
+    teacher: Origin | None = None
+    """None for a student that was packaged as it came."""
     student: Origin
     """Before tuning."""
     tuned: str
-    """Key of the stage that tuned it: a hash of everything that went into the training."""
+    """Key of the stage that tuned it: a hash of everything that went into the training. Of a student that was packaged
+    as it came, its own hash."""
     data: tuple[Data, ...]
 
 
@@ -82,7 +84,7 @@ class Manifest(Section):
     recipe: str
     target: Device
     model: str
-    """Which of the files is the model."""
+    """Which of the files is the model, or the folder of its files."""
     chosen: dict[str, Any]
     """The candidate, with what was found out about it: an entry of the report's `candidates`."""
     student: dict[str, Any]
@@ -122,7 +124,7 @@ def open_bundle(folder: Path) -> Manifest:
     present = _present(folder)
     problems = [problem for name, file in manifest.files.items() for problem in _problems(folder, name, file)]
     problems += [f"{name}: not in the manifest" for name in present if name not in manifest.files]
-    if manifest.model not in manifest.files:
+    if not any(name == manifest.model or name.startswith(f"{manifest.model}/") for name in manifest.files):
         problems.append(f"{manifest.model}: named as the model, but not in the manifest's list")
     if problems:
         lines = "\n".join(f"  {problem}" for problem in problems[:20])

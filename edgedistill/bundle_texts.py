@@ -5,18 +5,25 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from edgedistill.chat_template import text_of as template_of
 from edgedistill.errors import UsageError
 from edgedistill.files import read_json, write_text
 from edgedistill.models import Model
 from edgedistill.task import Task
 
 _TEMPLATES = Path(__file__).parent / "templates"
+_PROGRAMS = {
+    "gguf": {"run.sh": "run.sh.j2", "Modelfile": "Modelfile.j2"},
+    "onnx_genai": {"run.sh": "run_onnx_genai.sh.j2"},
+}
+"""Format -> the files that show how to run it, and their templates. Plain ONNX is for an app's own code."""
 _MARK = "\u241fprompt\u241f"
 """Stands for the user's text when a chat template is taken apart; no template holds it."""
 
 
 def write_texts(folder: Path, facts: dict[str, Any], tuned: Model, tasks: list[Task]) -> None:
-    """MODEL_CARD.md, run.sh (executable) and Modelfile; `facts` are the manifest's fields but for its files."""
+    """MODEL_CARD.md; run.sh (executable) where a program can run the model; Modelfile of a GGUF. `facts` are the
+    manifest's fields but for its files."""
     values = {
         **facts,
         "tasks": tasks,
@@ -24,20 +31,16 @@ def write_texts(folder: Path, facts: dict[str, Any], tuned: Model, tasks: list[T
         "grammars": sorted(path.name for path in folder.glob("*.gbnf")),
         "parts": prompt_parts(tuned.path),
     }
-    for name in ("MODEL_CARD.md", "run.sh", "Modelfile"):
-        write_text(folder / name, _rendered(f"{name}.j2", values))
-    (folder / "run.sh").chmod(0o755)
+    for name, template in {"MODEL_CARD.md": "MODEL_CARD.md.j2", **_PROGRAMS.get(facts["chosen"]["format"], {})}.items():
+        write_text(folder / name, _rendered(template, values))
+    if (folder / "run.sh").is_file():
+        (folder / "run.sh").chmod(0o755)
 
 
 def chat_template(model: Path) -> str:
     """The chat template of a checked model folder: its own file, or the one in tokenizer_config.json."""
-    own = model / "chat_template.jinja"
-    if own.is_file():
-        return own.read_text(encoding="utf-8")
-    given = read_json(model / "tokenizer_config.json").get("chat_template")
-    if isinstance(given, list):  # several, by name
-        given = next((entry["template"] for entry in given if entry["name"] == "default"), None)
-    if not isinstance(given, str):
+    given = template_of(model)
+    if given is None:
         raise UsageError(f"{model} has no default chat template")
     return given
 

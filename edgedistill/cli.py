@@ -12,7 +12,7 @@ import click
 
 from edgedistill.errors import EdgeDistillError
 
-STAGES = ("elicit", "prefer", "align", "tailor", "distill", "package", "validate", "bundle")
+STAGES = ("elicit", "prefer", "align", "tailor", "distill", "calibrate", "package", "validate", "bundle")
 INTERRUPTED = 130
 READER_GONE = 141
 """As shells count a process that writes to `head` after it has ended: 128 + SIGPIPE."""
@@ -30,6 +30,15 @@ _OF_THE_USER = {
 
 _TARGET = click.option("--target", required=True, metavar="NAME|PATH", help="Device: a shipped target or a YAML file.")
 _RECIPE = click.option("--recipe", metavar="NAME|PATH", help="What to make. Default: the target's own, `quickstart`.")
+_STUDENT = click.option(
+    "--student", metavar="PATH|HUB_ID", help="Package this model as it is; a hub id is pinned as org/name@COMMIT."
+)
+_TEMPLATE = click.option(
+    "--chat-template",
+    metavar="FILE|FOLDER|plain",
+    help="With --student, for a model without one: a Jinja file, another model's folder, or bare text.",
+)
+_TEXT = click.option("--text", metavar="FILE", help="With --student: compare on this text. Default: a built-in one.")
 _SET = click.option("--set", "overrides", multiple=True, metavar="A.B=VALUE", help="Change one value of the recipe.")
 _TEST_ITEMS = click.option(
     "--test-items",
@@ -60,6 +69,9 @@ def cli(context: click.Context) -> None:
 @cli.command(epilog="Example:  edgedistill build --target rpi5 --recipe quickstart --set tailor.rows=500")
 @_TARGET
 @_RECIPE
+@_STUDENT
+@_TEMPLATE
+@_TEXT
 @_SET
 @click.option("--until", type=click.Choice(STAGES), metavar="STAGE", help="Stop after this stage.")
 @click.option("--fresh", type=click.Choice(STAGES), metavar="STAGE", help="Do this stage and all after it again.")
@@ -79,6 +91,9 @@ def build(**options: Any) -> int:
 @cli.command(epilog="Example:  edgedistill plan --target rpi5")
 @_TARGET
 @_RECIPE
+@_STUDENT
+@_TEMPLATE
+@_TEXT
 @_SET
 @click.option(
     "--accelerator", metavar="NAME", help="Estimate hours on this GPU, e.g. `a100-80gb`. Default: the recipe's."
@@ -199,6 +214,33 @@ def _shelf(kind: str, what: str, example: str) -> click.Group:
         return check.run(kind, names, as_json)
 
     return shelf
+
+
+@cli.group("toolchain", invoke_without_command=True)
+@_JSON
+@click.pass_context
+def toolchain(context: click.Context, as_json: bool) -> int | None:
+    """What builds need beside this package's own environment. List or install it."""
+    from edgedistill.commands import toolchain as tools
+
+    return tools.list_all(as_json) if context.invoked_subcommand is None else None
+
+
+@toolchain.command("list", help="Every tool, and whether it is installed.")
+@_JSON
+def toolchain_list(as_json: bool) -> int:
+    from edgedistill.commands import toolchain as tools
+
+    return tools.list_all(as_json)
+
+
+@toolchain.command("install", epilog="Example:  edgedistill toolchain install optimum")
+@click.argument("names", nargs=-1, required=True, type=click.Choice(["converter", "optimum"]), metavar="TOOL…")
+def toolchain_install(names: tuple[str, ...]) -> int:
+    """Fetch a tool into the user's cache folder: `converter` (76 MB) or `optimum` (about 1 GB)."""
+    from edgedistill.commands import toolchain as tools
+
+    return tools.install(names)
 
 
 cli.add_command(_shelf("targets", "The devices that a bundle can be built for.", "rpi5"))

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 from edgedistill import components
+from edgedistill.errors import UsageError
 from edgedistill.models import Model
 
 Messages = Sequence[dict[str, str]]
@@ -75,6 +76,20 @@ def open_engine(model: Model, answered: Path | None = None) -> Engine:
     module = components.load("engines", model.engine)
     engine: Engine = module.open_engine(model, answered) if model.server else module.open_engine(model)
     return engine
+
+
+def open_file(path: Path, format_name: str, *, context: int, threads: int | None = None) -> Any:
+    """An exported file, or folder, in the engine that runs its format: a `parity.Runtime`.
+
+    context  tokens that a conversation may have, answer included
+    threads  None: OMP_NUM_THREADS, or as many as this process has cores
+    Raises   UsageError when no engine runs the format, or this one cannot load the file
+    """
+    for name in components.names("engines"):
+        module = components.load("engines", name)
+        if getattr(module, "FORMAT", None) == format_name:
+            return module.open_file(path, context=context, threads=threads)
+    raise UsageError(f"no engine runs files of format `{format_name}`")
 
 
 def user(text: str) -> Messages:

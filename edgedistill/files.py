@@ -15,6 +15,24 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def files_of(path: Path) -> list[Path]:
+    """A file itself, or every file below a folder, sorted by name."""
+    return [path] if path.is_file() else sorted(inner for inner in path.rglob("*") if inner.is_file())
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a file, or of all files below a folder."""
+    return sum(file.stat().st_size for file in files_of(path))
+
+
+def sha256_of_all(path: Path) -> str:
+    """Of a file, or of the names and hashes of all files below a folder, one `name sha256` a line."""
+    if path.is_file():
+        return sha256_of(path)
+    lines = [f"{file.relative_to(path).as_posix()} {sha256_of(file)}\n" for file in files_of(path)]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
 def licence_texts(folder: Path) -> list[Path]:
     """The licence files that lie in a folder, sorted; none where there is no such folder."""
     return sorted(path for path in folder.glob("LICENSE*") if path.is_file())

@@ -106,6 +106,19 @@ def read(path: Path) -> GgufFile:
     return GgufFile(metadata, {tensor.name: tensor for tensor in tensors}, places)
 
 
+def check(path: Path) -> GgufFile:
+    """Head of a file whose parts fit together too: what a native loader reads beyond its memory for is found here.
+
+    Raises  IntegrityError as `read` does, and for a vocabulary that is not the embedding's
+    """
+    head = read(path)
+    with _as_integrity_error(path):
+        if not isinstance(head.metadata.get("general.architecture"), str):
+            raise ValueError("it names no architecture")
+        _check_vocabulary(head)
+    return head
+
+
 def with_text(path: Path, key: str, value: str, to: Path) -> Path:
     """Copy a file without tensors (a vocabulary), with one text of its metadata replaced."""
     head = read(path)
@@ -122,17 +135,42 @@ def with_text(path: Path, key: str, value: str, to: Path) -> Path:
 def _as_integrity_error(path: Path) -> Iterator[None]:
     try:
         yield
-    except (ValueError, struct.error, KeyError, ZeroDivisionError) as error:
+    except (ValueError, TypeError, IndexError, struct.error, KeyError, ZeroDivisionError) as error:
         raise IntegrityError(f"{path} is not a whole GGUF file: {error}") from error
 
 
 def _check_data(tensors: list[Tensor], head_end: int, alignment: int, size: int) -> None:
+    """Every tensor has numbers, at a place of its own, within the file."""
     if not 0 < alignment <= 1 << 20:
         raise ValueError(f"alignment {alignment}")
     begin = -(-head_end // alignment) * alignment
-    for tensor in tensors:
-        if begin + tensor.offset + tensor.bytes > size:
+    free = 0
+    for tensor in sorted(tensors, key=lambda tensor: tensor.offset):
+        if not tensor.parameters:
+            raise ValueError(f"tensor {tensor.name} has no numbers, its shape is {tensor.dimensions}")
+        if tensor.offset < free:
+            raise ValueError(f"the data of tensor {tensor.name} begins inside that of another one")
+        if tensor.offset % alignment:
+            raise ValueError(f"the data of tensor {tensor.name} begins at {tensor.offset}, no multiple of {alignment}")
+        free = tensor.offset + tensor.bytes
+        if begin + free > size:
             raise ValueError(f"the data of tensor {tensor.name} ends beyond the file's {size} bytes")
+
+
+def _check_vocabulary(head: GgufFile) -> None:
+    tokens = head.metadata.get("tokenizer.ggml.tokens")
+    if not isinstance(tokens, list):
+        return
+    for name in ("scores", "token_type"):
+        beside = head.metadata.get(f"tokenizer.ggml.{name}", tokens)
+        if not isinstance(beside, list) or len(beside) != len(tokens):
+            raise ValueError(f"tokenizer.ggml.{name} is no list of {len(tokens)}, one for each token")
+    for name, token in head.metadata.items():
+        if name.startswith("tokenizer.ggml.") and name.endswith("_token_id") and not 0 <= int(token) < len(tokens):
+            raise ValueError(f"{name} is {token}, the vocabulary has {len(tokens)} tokens")
+    embedding = head.tensors.get("token_embd.weight")
+    if embedding and embedding.dimensions[0] != len(tokens):
+        raise ValueError(f"the vocabulary has {len(tokens)} tokens, the embedding {embedding.dimensions[0]} rows")
 
 
 class _Reader:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
-from edgedistill.engine import Engine
+from edgedistill.engine import Engine, Messages
 from edgedistill.errors import StageFailed, UsageError
 
 TOP_K = 20
@@ -15,8 +14,39 @@ TOP_K = 20
 
 SYSTEM = "You are a helpful assistant. Answer in one line."
 LONG_CHARACTERS = 1200
+SPARE = 8
+"""Plain questions beyond those asked for, as many as the student may refuse odd cases."""
 UNICODE = "Grüße, 你好 — ¿qué tal? \u0645\u0631\u062d\u0628\u0627 e\u0301 👩\u200d👩\u200d👧 ½\u00a0°C\t“x”\r\n  end  "
 """Composed and combining accents, four scripts, a joined emoji, odd spaces."""
+
+
+class Student(Engine, Protocol):
+    """The float student: an engine that can be asked about its vocabulary too."""
+
+    @property
+    def context(self) -> int:
+        """Tokens that it was trained for."""
+
+    def as_read(self, text: str) -> str:
+        """The text as its tokenizer gives it back: composed, with single spaces … as that tokenizer does."""
+
+    def text_ids(self, text: str) -> list[int]:
+        """Of a text as it stands: no template, no begin token."""
+
+    def begin_ids(self) -> list[int]:
+        """What its tokenizer puts before a text: the begin token, or nothing."""
+
+    def piece(self, token_id: int) -> str:
+        """The text of one token, special ones as they are written."""
+
+    def added_ids(self) -> frozenset[int]:
+        """Special and added tokens: those that are looked for in a text before it is split."""
+
+    def stop_ids(self) -> frozenset[int]:
+        """Tokens that end an answer."""
+
+    def next_log_probs(self, ids: Sequence[int]) -> Any:
+        """(ids, vocabulary) float32 natural-log probabilities of what follows each of the ids."""
 
 
 @dataclass(frozen=True)
@@ -30,11 +60,17 @@ class GoldenCase:
     top: list[tuple[int, float]]
     """First answer token: id and natural-log probability, most likely first."""
     greedy: str
+    pieces: list[str] = field(default_factory=list)
+    """The text of each of the ids alone; part of a character is U+FFFD."""
+    added: list[int] = field(default_factory=list)
+    """Which ids of the prompt are special or added tokens."""
+    stop_ids: list[int] = field(default_factory=list)
+    """Tokens that end an answer."""
 
 
 def conversations(questions: Sequence[str], count: int) -> list[tuple[str, list[dict[str, str]]]]:
-    """(id, messages): the odd ones first, then plain questions until there are `count`. At least half are plain: these
-    are what the app will ask.
+    """(id, messages): the odd ones first, then plain questions until there are `count`, and some to spare for those
+    that the student cannot be asked. At least half are plain: these are what the app will ask.
     """
     first, second = questions[0], questions[1 % len(questions)]
     long = " ".join(questions)[:LONG_CHARACTERS]
@@ -46,9 +82,13 @@ def conversations(questions: Sequence[str], count: int) -> list[tuple[str, list[
         ("empty", [_said("user", "")]),
         ("long", [_said("user", long)]),
         ("unicode", [_said("user", UNICODE)]),
+        (
+            "system-turns",
+            [_said("system", SYSTEM), _said("user", second), _said("assistant", "No."), _said("user", first)],
+        ),
     ]
     plain = [(f"question-{n}", [_said("user", text)]) for n, text in enumerate(questions, start=1)]
-    return [*odd[: min(count // 2, len(plain))], *plain][:count]
+    return [*odd[: min(count // 2, len(plain))], *plain][: count + SPARE]
 
 
 def _said(role: str, content: str) -> dict[str, str]:
@@ -56,24 +96,27 @@ def _said(role: str, content: str) -> dict[str, str]:
 
 
 def make(
-    cases: Sequence[tuple[str, list[dict[str, str]]]], student: Engine, *, max_tokens: int, context: int
+    cases: Sequence[tuple[str, list[dict[str, str]]]], student: Student, *, count: int, max_tokens: int, context: int
 ) -> list[GoldenCase]:
-    """What the float student does. A template that refuses a conversation (Gemma: no system role) loses that case, and
-    so does a conversation that does not fit; the long one is shortened until it does. Where the tokenizer composes
-    Unicode, the text is composed: no runtime of ours does it.
+    """What the float student does with the first `count` that it can be asked.
+
+    A template that refuses a conversation (Gemma: no system role) loses that case, and so does a conversation that does
+    not fit; the long one is shortened until it does. The texts are as the student's tokenizer reads them: no runtime of
+    ours composes Unicode or merges spaces.
 
     Raises  StageFailed when no case is left
     """
     import jinja2
 
-    kept = []
+    context = min(context, student.context)
+    kept: list[tuple[str, list[dict[str, str]]]] = []
     for name, messages in cases:
         try:
             fitting = _fitting(messages, student, context - max_tokens)
         except (jinja2.TemplateError, UsageError):
             continue
-        if fitting:
-            kept.append((name, _composed(fitting, student)))
+        if fitting and len(kept) < count:
+            kept.append((name, fitting))
     if not kept:
         raise StageFailed(
             f"the student's chat template refuses each of {len(cases)} golden cases, or none fits into {context} "
@@ -84,31 +127,41 @@ def make(
     first = student.first_token_log_probs(said)
     greedy = student.generate(said, max_tokens=max_tokens)
     return [
-        GoldenCase(name, messages, student.render(messages), student.token_ids(messages), top_of(log_probs), answer)
+        _case(name, messages, student, log_probs, answer)
         for (name, messages), log_probs, answer in zip(kept, first, greedy, strict=True)
     ]
 
 
-def _fitting(messages: list[dict[str, str]], student: Engine, room: int) -> list[dict[str, str]]:
-    """The conversation if it has at most `room` tokens, halved while it is still a long one; empty if it cannot be."""
-    while len(student.token_ids(messages)) > room:
+def _case(name: str, messages: list[dict[str, str]], student: Student, log_probs: Any, answer: str) -> GoldenCase:
+    ids = student.token_ids(messages)
+    return GoldenCase(
+        id=name,
+        messages=messages,
+        prompt=student.render(messages),
+        token_ids=ids,
+        top=top_of(log_probs),
+        greedy=answer,
+        pieces=[student.piece(token) for token in ids],
+        added=sorted(student.added_ids() & set(ids)),
+        stop_ids=sorted(student.stop_ids()),
+    )
+
+
+def _fitting(messages: list[dict[str, str]], student: Student, room: int) -> list[dict[str, str]]:
+    """The conversation if it has at most `room` tokens, halved while it is still a long one; empty if it cannot be
+    asked: too long, or without a single token.
+    """
+    messages = _as_read(messages, student)
+    while (size := len(student.token_ids(messages))) > room:
         text = messages[-1]["content"]
         if len(text) <= LONG_CHARACTERS // 8:
             return []
-        messages = [*messages[:-1], _said("user", text[: len(text) // 2])]
-    return messages
+        messages = _as_read([*messages[:-1], _said("user", text[: len(text) // 2])], student)
+    return messages if size else []
 
 
-def _composed(messages: list[dict[str, str]], student: Engine) -> list[dict[str, str]]:
-    """The conversation in Unicode's composed form (NFC) where that is the same to the student."""
-    composed = [{**message, "content": unicodedata.normalize("NFC", message["content"])} for message in messages]
-    return composed if student.token_ids(composed) == student.token_ids(messages) else messages
-
-
-def composes(student: Engine) -> bool:
-    """Whether the student's tokenizer composes Unicode, as that of Qwen2 does."""
-    asked = [_said("user", UNICODE)]
-    return _composed(asked, student) != asked
+def _as_read(messages: Messages, student: Student) -> list[dict[str, str]]:
+    return [{**message, "content": student.as_read(message["content"])} for message in messages]
 
 
 def top_of(log_probs: Any, k: int = TOP_K) -> list[tuple[int, float]]:

@@ -6,10 +6,13 @@ import os
 from pathlib import Path
 from textwrap import indent
 
-from edgedistill import context, duplicates, models, task
+from edgedistill import context, duplicates, models, perplexity, task
+from edgedistill.artifacts import Tailored
 from edgedistill.errors import UsageError
 from edgedistill.models import Model
+from edgedistill.perplexity import Text
 from edgedistill.recipe import Recipe
+from edgedistill.sections import TextConfig
 from edgedistill.task import Task
 
 _ROLES = ("teacher", "student")
@@ -17,8 +20,8 @@ _ROLES = ("teacher", "student")
 
 def open_all(
     recipe: Recipe, *, test_items: Path | None = None, may_fetch: bool = True
-) -> tuple[list[Task], Model, Model]:
-    """Tasks, teacher and student. Raises one UsageError with the problems of all.
+) -> tuple[list[Task], Model | None, Model]:
+    """Tasks, teacher (None where nothing is trained) and student. Raises one UsageError with the problems of all.
 
     test_items   a folder whose files replace the tasks' own test items
     may_fetch    False for a plan: hub models are looked up here only, and tasks need not be prepared yet
@@ -32,7 +35,20 @@ def open_all(
         except UsageError as error:
             problems.append(error)
     _raise(recipe, problems)
-    return tasks, found["teacher"], found["student"]
+    return tasks, found.get("teacher"), found["student"]
+
+
+def text(recipe: Recipe) -> Text | None:
+    """The running text that stands in where there is no task. Raises UsageError."""
+    return None if recipe.tasks else perplexity.open_text(recipe.text, recipe.folder)
+
+
+def calibration_source(recipe: Recipe, tailored: Tailored | None) -> Tailored | Text:
+    """What quantization is calibrated on: the tailored rows, unless the recipe names a text. Raises UsageError."""
+    if tailored and recipe.calibrate.file is None:
+        return tailored
+    config = TextConfig(file=recipe.calibrate.file)
+    return perplexity.open_text(config, recipe.folder, perplexity.FOR_CALIBRATION, "calibrate.file")
 
 
 def respondents(recipe: Recipe, *, may_fetch: bool = True) -> list[Model]:
@@ -48,7 +64,9 @@ def respondents(recipe: Recipe, *, may_fetch: bool = True) -> list[Model]:
 def check(recipe: Recipe) -> list[str]:
     """The same problems without a network. Returns what a build still needs: models to fetch, tasks to prepare."""
     tasks, *found = open_all(recipe, may_fetch=False)
-    return missing(tasks, [*found, *respondents(recipe, may_fetch=False)])
+    text(recipe)
+    calibration_source(recipe, None)
+    return missing(tasks, [*filter(None, found), *respondents(recipe, may_fetch=False)])
 
 
 def missing(tasks: list[Task], found: list[Model]) -> list[str]:
@@ -87,7 +105,9 @@ def _tasks(recipe: Recipe, problems: list[UsageError], test_items: Path | None, 
 
 def _check_duplicates(recipe: Recipe, made: Task, problems: list[UsageError]) -> None:
     limits = {"elicit": recipe.elicit.near_duplicate} if recipe.prefer and recipe.align else {}
-    for section, near in {**limits, "tailor": recipe.tailor.near_duplicate}.items():
+    if recipe.distill:
+        limits["tailor"] = recipe.tailor.near_duplicate
+    for section, near in limits.items():
         try:
             duplicates.check(made, near, f"{section}.near_duplicate")
         except UsageError as error:
@@ -97,8 +117,11 @@ def _check_duplicates(recipe: Recipe, made: Task, problems: list[UsageError]) ->
 def _models(recipe: Recipe, problems: list[UsageError], may_fetch: bool) -> dict[str, Model]:
     found = {}
     for role in _ROLES:
+        config = getattr(recipe, role)
+        if config is None:
+            continue
         try:
-            found[role] = models.resolve(getattr(recipe, role), recipe.folder, role, may_fetch=may_fetch)
+            found[role] = models.resolve(config, recipe.folder, role, may_fetch=may_fetch)
         except UsageError as error:
             problems.append(error)
     return found

@@ -1,4 +1,4 @@
-"""Latency and memory of one GGUF file, measured in a fresh process: `python -m edgedistill.latency` reads a request as
+"""Latency and memory of one candidate, measured in a fresh process: `python -m edgedistill.latency` reads a request as
 JSON from stdin and prints the raw times.
 
 A fresh process, because the one that validates holds torch's threads and memory. What others do on the machine is
@@ -16,8 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from edgedistill import components
-from edgedistill.engine import Messages
+from edgedistill.engine import Messages, open_file
 from edgedistill.plan import Estimate, Prediction
 from edgedistill.statistics import percentile, spread
 from edgedistill.toolchain import subprocesses
@@ -47,15 +46,24 @@ class Raw:
     peak_mib: float
     """Of the whole process."""
     python_mib: float
-    """Of the process before llama.cpp came in: not there on a device."""
+    """Of the process before the runtime came in: not there on a device."""
     others_before: float
     """Cores that other processes kept busy in the second before."""
     others_during: float
 
 
-def measure(device: Any, file: Path, prompts: Sequence[Messages], *, context: int, threads: int | None) -> Raw:
+def measure(
+    device: Any,
+    file: Path,
+    prompts: Sequence[Messages],
+    *,
+    context: int,
+    threads: int | None,
+    format_name: str = "gguf",
+) -> Raw:
     """Run the benchmark on a device (see transports/). `prompts` are taken in turn."""
-    request = {"file": device.push(file), "prompts": list(prompts), "context": context, "threads": threads}
+    how = {"format": format_name, "context": context, "threads": threads}
+    request = {"file": device.push(file), "prompts": list(prompts), **how}
     # The child must find this package even where it is not installed.
     own = str(Path(__file__).resolve().parent.parent)
     environment = {"PYTHONPATH": os.pathsep.join(filter(None, (own, os.environ.get("PYTHONPATH"))))}
@@ -132,8 +140,8 @@ def main() -> None:
 def _run(request: dict[str, Any]) -> Raw:
     others_before = _others_busy(lambda: time.sleep(1.0))[0]
     python_mib = _peak_mib()
-    module = components.load("engines", "llama")
-    with module.open_gguf(Path(request["file"]), context=request["context"], threads=request["threads"]) as engine:
+    how = {"context": request["context"], "threads": request["threads"]}
+    with open_file(Path(request["file"]), request["format"], **how) as engine:
         others_during, runs = _others_busy(lambda: _repeat(engine, request))
     return Raw(
         **runs, peak_mib=_peak_mib(), python_mib=python_mib, others_before=others_before, others_during=others_during

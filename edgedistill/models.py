@@ -44,6 +44,15 @@ _ADAPTERS = ("adapter_config.json", "adapter_model.*")
 """What would have a loader fetch a base model on its own."""
 _HEADER_LIMIT = 100_000_000
 """Bytes of a safetensors header; the format's own limit."""
+_BITS = {
+    **dict.fromkeys(("F64", "I64", "U64", "C64"), 64),
+    **dict.fromkeys(("F32", "I32", "U32"), 32),
+    **dict.fromkeys(("F16", "BF16", "I16", "U16"), 16),
+    **dict.fromkeys(("F8_E4M3", "F8_E5M2", "F8_E8M0", "I8", "U8", "BOOL"), 8),
+    **dict.fromkeys(("F6_E2M3", "F6_E3M2"), 6),
+    "F4": 4,
+}
+"""Of one number, by its type's name in a safetensors header."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +141,7 @@ def _on_a_server(config: ModelConfig) -> Model:
 
 def _opened(config: ModelConfig, folder: Path, role: str, path: Path, name: str) -> Model:
     if config.chat_template:
-        path = chat_template.laid_over(path, folder / config.chat_template, FETCHED)
+        path = chat_template.laid_over(path, config.chat_template, folder, FETCHED)
     check(path, role)
     model = Model(path, "", config.engine, name, _licence(path))
     digest = hashlib.sha256()
@@ -163,7 +172,7 @@ def check(path: Path, role: str) -> None:
     if not (path / "tokenizer.json").is_file() and not (path / "tokenizer.model").is_file():
         problems.append("no tokenizer.json or tokenizer.model")
     if not (path / "chat_template.jinja").is_file() and not tokenizer.get("chat_template"):
-        problems.append("no chat template (chat_template.jinja, or `chat_template` in tokenizer_config.json)")
+        problems.append(_no_template(path))
     named = config.get("architectures")
     if config and not (isinstance(named, list) and named and isinstance(named[0], str)):
         problems.append("config.json names no architecture")
@@ -172,6 +181,16 @@ def check(path: Path, role: str) -> None:
     if problems:
         lines = "\n".join(f"  {line}" for line in problems)
         raise UsageError(f"{role} model {path} cannot be used\n{lines}", "mend the folder, or choose another model")
+
+
+def _no_template(path: Path) -> str:
+    base = _in_card(path, "base_model")
+    of_base = f" ({base}, its card says)" if base else ""
+    return (
+        "no chat template (chat_template.jinja, or `chat_template` in tokenizer_config.json). Give one as "
+        f"`chat_template` (`--chat-template`): a Jinja file, a folder with the model it was tuned from{of_base}, or "
+        "`plain` for a model that continues bare text"
+    )
 
 
 def _json_or(path: Path, problems: list[str]) -> dict[str, Any]:
@@ -195,9 +214,9 @@ def _vocabulary_problems(path: Path) -> list[str]:
         shape = shape_of(path)
         highest = _highest_token_id(path)
         rows = _embedding_rows(shape)
+        found = _index_problems(path)
     except (ValueError, OSError, LookupError, TypeError, AttributeError) as error:
         return [f"cannot be read: {error}"]
-    found = []
     if rows and rows != shape.vocab:
         found.append(f"vocabulary mismatch: config.json says {shape.vocab}, the embedding has {rows} rows")
     if highest >= shape.vocab:
@@ -268,15 +287,50 @@ def _header(path: Path) -> dict[str, tuple[int, ...]]:
             raise ValueError(f"{path.name} is not a safetensors file (header length {length}, file {size} bytes)")
         header = json.loads(file.read(length))
     try:
-        shapes = {name: entry["shape"] for name, entry in header.items() if name != "__metadata__"}
-        return {name: tuple(map(operator.index, shape)) for name, shape in shapes.items()}
+        entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
+        shapes = {name: tuple(map(operator.index, entry["shape"])) for name, entry in entries.items()}
+        for name, shape in shapes.items():
+            _check_place(path.name, name, shape, entries[name], size - 8 - length)
     except (AttributeError, KeyError, TypeError) as error:
         raise ValueError(f"{path.name} has a header of unknown layout ({type(error).__name__}: {error})") from None
+    return shapes
+
+
+def _check_place(file: str, name: str, shape: tuple[int, ...], entry: dict[str, Any], room: int) -> None:
+    """A tensor has rows, and its data lies within the file and has the size of its shape."""
+    if not all(size > 0 for size in shape):
+        raise ValueError(f"{file}: tensor {name} has no numbers, its shape is {shape}")
+    begin, end = map(operator.index, entry["data_offsets"])
+    bits = _BITS.get(entry["dtype"])
+    if bits is None:
+        raise ValueError(f"{file}: tensor {name} has the unknown type {entry['dtype']!r}")
+    if not 0 <= begin <= end or (end - begin) * 8 != math.prod(shape) * bits:
+        raise ValueError(f"{file}: tensor {name} of shape {shape} in {entry['dtype']} has {end - begin} bytes")
+    if end > room:
+        raise ValueError(f"{file} is cut short: the data of tensor {name} ends {end - room} bytes beyond the file")
+
+
+def _index_problems(path: Path) -> list[str]:
+    """What the list of shards promises and the folder does not hold."""
+    index = path / "model.safetensors.index.json"
+    if not index.is_file():
+        return []
+    places = read_json(index)["weight_map"]
+    held = {file: _header(path / file) for file in sorted(set(places.values())) if (path / file).is_file()}
+    gone = sorted(set(places.values()) - held.keys())
+    found = [f"{index.name} names {', '.join(gone)}, which is not there"] if gone else []
+    lost = [name for name, file in places.items() if file in held and name not in held[file]]
+    return found + [f"tensor {name} is missing in {places[name]}" for name in lost[:5]]
 
 
 def _licence(path: Path) -> str:
+    return _in_card(path, "license") or "unknown"
+
+
+def _in_card(path: Path, key: str) -> str:
+    """A value of the model card's head; empty where there is none."""
     card = path / "README.md"
     if not card.is_file():
-        return "unknown"
-    found = re.search(r"^license:\s*(\S+)\s*$", card.read_text(encoding="utf-8", errors="replace"), re.MULTILINE)
-    return found.group(1) if found else "unknown"
+        return ""
+    found = re.search(rf"^{key}:\s*(\S+)\s*$", card.read_text(encoding="utf-8", errors="replace"), re.MULTILINE)
+    return found.group(1) if found else ""

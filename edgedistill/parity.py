@@ -20,6 +20,8 @@ from edgedistill.golden import GoldenCase
 FLOAT_FORMATS = ("F32", "F16", "BF16")
 FLOAT_KL_MAX = 0.02
 """Nats. Rounding to 16 bits moves a distribution by less than 0.001."""
+KL_MAX = {"Q8_0": 0.1, "Q6_K": 0.25}
+"""Nats, of a first token. Types of many bits have less room to be another model in than those of four."""
 TIE_NATS = 0.05
 """Two next tokens that are this close may change places by rounding alone; the answer may go either way from there."""
 _BYTES_OF_A_CHARACTER = 4
@@ -29,6 +31,9 @@ _LEAST = -60.0
 
 class Runtime(Engine, Protocol):
     """An engine whose answers can be looked at token by token."""
+
+    def stop_ids(self) -> frozenset[int]:
+        """Tokens that end an answer."""
 
     def answer_ids(self, conversations: Sequence[Messages], *, max_tokens: int) -> list[list[int]]:
         """Greedy answers as token ids, without the one that ends them."""
@@ -93,13 +98,18 @@ class Parity:
         return [asdict(result) for result in self.results]
 
 
+def limit_of(quant: str, kl_max: float) -> float:
+    """Largest KL of a first token, in nats, at which a file still counts as the student; never above `kl_max`."""
+    return min(kl_max, FLOAT_KL_MAX if quant in FLOAT_FORMATS else KL_MAX.get(quant, kl_max))
+
+
 def check(cases: Sequence[GoldenCase], runtime: Runtime, quant: str, kl_max: float, max_tokens: int) -> Parity:
-    """Replay every case. `kl_max` is for quantized formats; float formats have a limit of their own.
+    """Replay every case. `kl_max` is for quantized formats; float formats, and those of many bits, have limits of their
+    own.
 
     Raises  nothing for a difference: it is the result
     """
-    is_float = quant in FLOAT_FORMATS
-    limit = min(kl_max, FLOAT_KL_MAX) if is_float else kl_max
+    is_float, limit = quant in FLOAT_FORMATS, limit_of(quant, kl_max)
     said = [case.messages for case in cases]
     try:
         prompts, ids = (
@@ -108,7 +118,9 @@ def check(cases: Sequence[GoldenCase], runtime: Runtime, quant: str, kl_max: flo
         )
     except UsageError as error:  # no template in the file, or one that refuses: no prompt at all is a difference
         return Parity([CaseResult(case.id, False, False, None, False, f"case {case.id}: {error}") for case in cases])
-    results = [_text_result(case, text, row) for case, text, row in zip(cases, prompts, ids, strict=True)]
+    results = [_text_result(case, text, row, runtime) for case, text, row in zip(cases, prompts, ids, strict=True)]
+    if cases and not any(result.difference for result in results):
+        results[0] = replace(results[0], difference=end_difference(cases[0], runtime.stop_ids()))
     try:
         first = runtime.first_token_log_probs(said)
         answers = runtime.answer_ids(said, max_tokens=max_tokens)
@@ -143,9 +155,9 @@ def _failed_with(source: dict[str, Any], line: dict[str, Any]) -> dict[str, Any]
     return {**line, "parity": {**line["parity"], "passed": False}, "parity_difference": reason}
 
 
-def _text_result(case: GoldenCase, prompt: str, ids: Sequence[int]) -> CaseResult:
+def _text_result(case: GoldenCase, prompt: str, ids: Sequence[int], runtime: Runtime) -> CaseResult:
     """What is known before the model runs."""
-    difference = begin_difference(case, ids) or text_difference(case, prompt) or ids_difference(case, ids)
+    difference = begin_difference(case, ids) or text_difference(case, prompt) or ids_difference(case, ids, runtime)
     return CaseResult(case.id, prompt == case.prompt, list(ids) == case.token_ids, None, False, difference)
 
 
@@ -206,13 +218,38 @@ def begin_difference(case: GoldenCase, ids: Sequence[int]) -> str:
     return ""
 
 
-def ids_difference(case: GoldenCase, ids: Sequence[int]) -> str:
+def end_difference(case: GoldenCase, stop_ids: frozenset[int]) -> str:
+    """A runtime may stop at more tokens than the student; one that it lacks lets answers run on."""
+    missing = [token for token in case.stop_ids if token not in stop_ids]
+    if not missing:
+        return ""
+    known = dict(zip(case.token_ids, case.pieces, strict=False))
+    names = ", ".join(f"{token} {known[token]!r}" if token in known else str(token) for token in missing)
+    return f"the end token {names} is missing: it does not end an answer in this file, so answers would run on"
+
+
+def ids_difference(case: GoldenCase, ids: Sequence[int], runtime: Runtime) -> str:
+    """The first position where the ids differ, and what is wrong there."""
     if list(ids) == case.token_ids:
         return ""
-    start = f"case {case.id}: token ids differ"
     place = _first_difference(case.token_ids, ids)
     expected, got = (row[place] if place < len(row) else "none" for row in (case.token_ids, ids))
-    return f"{start} at position {place}: expected {expected}, got {got}; the file's tokenizer is not the student's"
+    reason = "the file's tokenizer is not the student's"
+    if place < min(len(case.pieces), len(case.token_ids)):
+        reason = _why(case, place, list(ids[place:]), runtime) or reason
+    elif place == len(case.token_ids) and got in case.stop_ids:
+        reason = f"the runtime puts the end token {got} after the prompt"
+    return f"case {case.id}: token ids differ at position {place}: expected {expected}, got {got}; {reason}"
+
+
+def _why(case: GoldenCase, place: int, rest: list[int], runtime: Runtime) -> str:
+    """What became of the student's token at a place; empty where nothing plain can be said."""
+    token, piece = case.token_ids[place], case.pieces[place]
+    if token in case.added:
+        return f"the added token {piece!r} is lost, the runtime reads it as text"
+    if rest and "\ufffd" not in piece and runtime.text_of(rest[:1]).strip() == piece.strip():
+        return f"the vocabulary is in another order, {piece!r} is another token in the file"
+    return ""
 
 
 def kl_difference(case: GoldenCase, kl: float, limit: float, is_float: bool) -> str:

@@ -13,10 +13,13 @@ Every prediction carries an 80% interval, and the factors below say where it com
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from edgedistill import quantization
 from edgedistill.models import Shape
+from edgedistill.quants import QuantEntry
 from edgedistill.recipe import Budgets
 from edgedistill.target import Target
 
@@ -80,21 +83,40 @@ class Fit:
         return not self.problems
 
 
-def gguf_bytes(shape: Shape, quant: str) -> int:
-    """Size of the GGUF file; tensors exactly, the vocabulary beside them estimated."""
-    types = quantization.expected_types(shape.tensors, quant)
-    tensors = sum(quantization.tensor_bytes(d, types[name]) for name, d in shape.tensors.items())
-    return tensors + _METADATA_PER_TOKEN * shape.vocab
+def gguf_bytes(shape: Shape, quant: QuantEntry) -> int:
+    """Size of the GGUF file; tensors exactly, the vocabulary beside them estimated. Of a mix what it may have."""
+    if quant.most_bytes is not None:
+        return quant.most_bytes
+    return _tensor_bytes(shape, quant, shape.tensors) + _METADATA_PER_TOKEN * shape.vocab
 
 
-def read_bytes(shape: Shape, quant: str) -> int:
+def read_bytes(shape: Shape, quant: QuantEntry) -> int:
     """Bytes that one decoded token reads: all tensors, but for an input embedding that is not the head too."""
-    types = quantization.expected_types(shape.tensors, quant)
-    return sum(
-        quantization.tensor_bytes(dimensions, types[name])
-        for name, dimensions in shape.tensors.items()
-        if shape.tied or not name.endswith(("embed_tokens.weight", "wte.weight", "embed_in.weight"))
-    )
+    read = [name for name in shape.tensors if shape.tied or quantization.role(name) != "embedding"]
+    return _tensor_bytes(shape, quant, read)
+
+
+def head_bytes(shape: Shape, types: Sequence[str]) -> dict[str, int]:
+    """Type -> size of the head, which with tied embeddings is that of both; empty where no tensor is known to be it."""
+    wanted = "embedding" if shape.tied else "output"
+    heads = [dimensions for name, dimensions in shape.tensors.items() if quantization.role(name) == wanted]
+    return {
+        kind: quantization.tensor_bytes(heads[0], kind)
+        for kind in types
+        if heads and quantization.fallback(kind, heads[0][-1]) == kind
+    }
+
+
+def _tensor_bytes(shape: Shape, quant: QuantEntry, names: Iterable[str]) -> int:
+    """Of these tensors; of a mix their share of all that it may take."""
+    if quant.is_mix:
+        share = sum(math.prod(shape.tensors[name]) for name in names) / shape.parameters
+        whole = (quant.bits or 0) * shape.parameters / 8
+        if quant.most_bytes is not None:
+            whole = max(0, quant.most_bytes - _METADATA_PER_TOKEN * shape.vocab)
+        return int(share * whole)
+    types = quant.types(shape.tensors, has_importance=True)
+    return sum(quantization.tensor_bytes(shape.tensors[name], types[name]) for name in names)
 
 
 def kv_cache_bytes(shape: Shape, context: int) -> int:
@@ -163,7 +185,9 @@ def _rate(count: int, duration_ms: Estimate) -> Estimate:
     return Estimate(*(1000 * count / ms for ms in (duration_ms.value, duration_ms.high, duration_ms.low)))
 
 
-def fit(shape: Shape, target: Target, budgets: Budgets, quant: str, context: int, prompt_tokens: int = 128) -> Fit:
+def fit(
+    shape: Shape, target: Target, budgets: Budgets, quant: QuantEntry, context: int, prompt_tokens: int = 128
+) -> Fit:
     """Everything that can be said about one quantization of a student on a target without making it."""
     size, cache, read = gguf_bytes(shape, quant), kv_cache_bytes(shape, context), read_bytes(shape, quant)
     prediction = predict(
@@ -176,17 +200,24 @@ def fit(shape: Shape, target: Target, budgets: Budgets, quant: str, context: int
         vocab=shape.vocab,
     )
     return Fit(
-        quant=quant,
+        quant=quant.name,
         file_bytes=size,
         cache_bytes=cache,
         prediction=prediction,
         ceiling_tok_s=target.read_gb_s.value * 1e9 / read if target.read_gb_s else None,
-        fallbacks=quantization.fallbacks(shape.tensors, quant),
-        problems=tuple(_problems(target, budgets, prediction, size)),
+        fallbacks=_fallbacks(shape, quant),
+        problems=tuple(problems(target, budgets, prediction, size)),
     )
 
 
-def _problems(target: Target, budgets: Budgets, prediction: Prediction, size: int) -> list[str]:
+def _fallbacks(shape: Shape, quant: QuantEntry) -> dict[str, str]:
+    """None of a mix, whose types are chosen to fit."""
+    if quant.quant is None:
+        return {}
+    return quantization.fallbacks(shape.tensors, quant.quant, has_importance=quant.imatrix)
+
+
+def problems(target: Target, budgets: Budgets, prediction: Prediction, size: int) -> list[str]:
     """A limit counts as broken when even the good end of the interval breaks it."""
     found = []
     memory = prediction.memory_mib

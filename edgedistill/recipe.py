@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from edgedistill import yaml_file
+from edgedistill.errors import UsageError
 from edgedistill.sections import (
     ANY_DISTILL,
-    ANY_PACKAGE,
     ANY_PREFER,
+    SOME_PACKAGES,
     AlignConfig,
     ArmsConfig,
+    CalibrateConfig,
     ElicitConfig,
     ModelConfig,
     Section,
     TailorConfig,
+    TextConfig,
     ValidateConfig,
 )
 
@@ -34,7 +38,13 @@ class Budgets(Section):
     package_mib: Annotated[float, Field(gt=0)] | None = None
     """Largest model file, in MiB."""
     accuracy_drop: Annotated[float, Field(ge=0, le=1)] | None = None
-    """Largest loss of test accuracy against the float student, 0-1."""
+    """Non-inferiority margin: largest loss of test accuracy against the float student, 0-1. Where neither recipe nor
+    target sets it: 0.02."""
+
+    @property
+    def margin(self) -> float:
+        """The accuracy gate's: what a drop may be at the far end of its interval."""
+        return 0.02 if self.accuracy_drop is None else self.accuracy_drop
 
     def replaced_by(self, other: Budgets) -> Budgets:
         """These limits, with every limit that `other` sets in its place."""
@@ -63,9 +73,10 @@ class Recipe(Section):
     """Where the recipe's file lies."""
     title: str
     """One line: what the student is for."""
-    tasks: Annotated[tuple[str, ...], Field(min_length=1)]
-    """Task folders: task.yaml, seeds.jsonl, validation.jsonl, test.jsonl."""
-    teacher: ModelConfig
+    tasks: tuple[str, ...] = ()
+    """Task folders: task.yaml, seeds.jsonl, validation.jsonl, test.jsonl. A recipe that only packages may have none."""
+    teacher: ModelConfig | None = None
+    """Leave it out, with `distill`, to package a student that is trained already."""
     student: ModelConfig
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """Everything random starts here."""
@@ -74,10 +85,14 @@ class Recipe(Section):
     align: AlignConfig | None = None
     """Leave out for the untailored baseline: the original teacher writes the data."""
     tailor: TailorConfig = TailorConfig()
-    distill: ANY_DISTILL
-    package: ANY_PACKAGE
+    distill: ANY_DISTILL | None = None
+    calibrate: CalibrateConfig = CalibrateConfig()
+    package: SOME_PACKAGES
+    """One exporter's settings, or a list of them: their candidates compete."""
     # `validate` is a name of pydantic's own, so the field has another and the file's key is an alias.
     validation: Annotated[ValidateConfig, Field(alias="validate")] = ValidateConfig()
+    text: TextConfig = TextConfig()
+    """Read where there is no task."""
     arms: ArmsConfig = ArmsConfig()
     """Read by the command `arms` alone."""
     cost: CostConfig = CostConfig()
@@ -96,6 +111,30 @@ class Recipe(Section):
             if names.count(name) > 1:
                 raise ValueError(f"two folders are named `{name}`; a task is known by its folder's name")
         return tasks
+
+    @field_validator("package")
+    @classmethod
+    def _exporters_differ(cls, packages: SOME_PACKAGES) -> SOME_PACKAGES:
+        if not packages:
+            raise ValueError("names no exporter")
+        # Candidates are told apart by format and quant, so two lists of one exporter could meet.
+        names = [config.exporter for config in packages]
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise ValueError(f"exporter `{twice}` is listed twice; put all its candidates into one entry")
+        return packages
+
+    @model_validator(mode="after")
+    def _training_is_whole(self) -> Self:
+        if self.distill:
+            missing = [name for name in ("teacher", "tasks") if not getattr(self, name)]
+            if missing:
+                raise ValueError(f"{', '.join(missing)}: missing, `distill` trains on what a teacher writes for tasks")
+        elif given := [name for name in ("teacher", "prefer", "align") if getattr(self, name)]:
+            raise ValueError(
+                f"distill: missing, though {', '.join(given)} is given; leave those out too to package the student as "
+                "it is"
+            )
+        return self
 
     @model_validator(mode="after")
     def _align_has_preferences(self) -> Self:
@@ -128,12 +167,55 @@ class Recipe(Section):
             raise ValueError(
                 f"student: is trained, which `{self.student.model}` on a server cannot be; give a folder or hub id"
             )
-        if self.align and self.teacher.base_url is not None:
+        if self.align and self.teacher and self.teacher.base_url is not None:
             raise ValueError(
                 f"align: trains the teacher, which `{self.teacher.model}` on a server cannot be; leave `align` and "
                 "`prefer` out, and it writes the data as it is, or give a teacher with a folder or hub id"
             )
         return self
+
+
+def asked(
+    name: str | None,
+    overrides: tuple[str, ...],
+    default: str,
+    *,
+    student: str | None = None,
+    chat_template: str | None = None,
+    text: str | None = None,
+) -> Recipe:
+    """The recipe that a command line means: one by name, else that of a student alone, else the target's own."""
+    if student is None:
+        if given := [option for option, value in (("--chat-template", chat_template), ("--text", text)) if value]:
+            raise UsageError(f"{given[0]}: goes with --student", "a recipe states it itself, or take `--set`")
+        return load(name or default, overrides)
+    if name:
+        raise UsageError(
+            "--student and --recipe: a recipe names its student itself",
+            f"`--recipe {name} --set student.model={student}`, or --student alone to package a model as it is",
+        )
+    model, at, revision = student.rpartition("@")
+    is_pinned = bool(at) and not Path(student).expanduser().exists()
+    raw: dict[str, Any] = {"model": model if is_pinned else student}
+    raw |= {"revision": revision} if is_pinned else {}
+    raw |= {"chat_template": chat_template} if chat_template else {}
+    return _of_student(raw, text, overrides)
+
+
+def _of_student(student: dict[str, Any], text: str | None, overrides: tuple[str, ...]) -> Recipe:
+    """What somebody trained elsewhere is packaged as it is. Paths are relative to where the command runs."""
+    model = student["model"]
+    raw: dict[str, Any] = {"title": f"{model}, packaged as it is", "student": student, "package": {}}
+    raw |= {"text": {"file": text}} if text else {}
+    for override in overrides:
+        yaml_file.lay_over(raw, override)
+    own = {"name": _name_of(model), "folder": Path.cwd()}
+    return yaml_file.parse(Recipe, raw, f"the recipe of --student {model}", Path("(made from the options)"), own)
+
+
+def _name_of(model: str) -> str:
+    """The last part of a folder or hub id, as part of a folder's name."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", Path(model).resolve().name).strip(".-") or "student"
 
 
 def load(name: str, overrides: tuple[str, ...] = ()) -> Recipe:

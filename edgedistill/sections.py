@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     GetCoreSchemaHandler,
@@ -142,7 +143,8 @@ class ModelConfig(Section):
     revision: str | None = None
     """Full 40-digit commit of the hub id. Required for hub ids, so that the same recipe means the same model."""
     chat_template: str | None = None
-    """Jinja file, relative to the recipe, for a base model that comes without a chat template."""
+    """For a base model that comes without a chat template: a Jinja file or the folder of another model, relative to the
+    recipe, or `plain`, the bare text."""
     shape: Annotated[ShapeFacts | None, NotIdentity] = None
     """Of a hub model, so that `plan` can count bytes and hours before it is downloaded. Then the files count."""
     engine: str = "hf"
@@ -372,11 +374,37 @@ class DistillConfig(Section):
     """Which file in methods/ trains."""
 
 
+class CalibrateConfig(Section):
+    """On which rows the importance matrix of quantization is taken, and what each matrix costs in fewer bits."""
+
+    file: str | None = None
+    """UTF-8 text, or `.jsonl` rows with `text`, relative to the recipe, in place of the tailored rows. None: these, and
+    for a student that is packaged as it is a built-in text."""
+    rows: Annotated[int, Field(ge=1)] = 256
+    """Rows whose activations say how much a column matters."""
+    sensitivity_rows: Annotated[int, Field(ge=1)] = 64
+    """Other rows, on which each matrix in fewer bits is compared with the float one."""
+    held_out: Annotated[int, Field(ge=1)] = 64
+    """Rows that neither of them sees, kept for comparisons."""
+    max_tokens: Annotated[int, Field(ge=16)] = 1024
+    """Rows longer than this are left out."""
+
+
 class PackageConfig(Section):
     """The student becomes candidates. Options beyond `exporter` are the exporter's own."""
 
     exporter: str = "gguf"
     """Which file in exporters/ writes the candidates."""
+
+    @property
+    def needs_calibration(self) -> bool:
+        """Whether the exporter reads the artifact of `calibrate`."""
+        return False
+
+    @property
+    def measures_tensors(self) -> bool:
+        """Whether it reads what each matrix costs in fewer bits, which takes a run of the student per matrix."""
+        return False
 
 
 class ValidateConfig(Section):
@@ -390,12 +418,39 @@ class ValidateConfig(Section):
     """Room for one answer."""
     context: Annotated[int, Field(ge=64)] = 1024
     """Context that the app reserves, in tokens; the KV cache is counted for it."""
+    gate: Literal["generation", "likelihood"] = "generation"
+    """What the accuracy gate looks at for questions with options: written answers, or the likeliest option. Both are
+    shown; questions without options are always answered in writing."""
+    grammar: bool = True
+    """Take the accuracy within the task's grammar too, where it has one and the runtime knows grammars."""
+    held_out_tokens: Annotated[int, Field(ge=1)] = 2048
+    """Answer tokens of test items at which a candidate's distribution is compared with the float student's."""
+    lm_eval: tuple[str, ...] = ()
+    """Tasks of EleutherAI's lm-evaluation-harness to run as well, by name (`pip install edgedistill[lm-eval]`). They
+    are shown, and decide nothing."""
+    lm_eval_items: Annotated[int, Field(ge=1)] | None = 100
+    """Documents of each of these tasks, the first ones. None: all."""
 
     @model_validator(mode="after")
     def _an_answer_leaves_room_for_a_prompt(self) -> Self:
         if self.max_tokens >= self.context:
             raise ValueError(f"max_tokens {self.max_tokens} leaves no room for a prompt in a context of {self.context}")
         return self
+
+
+class TextConfig(Section):
+    """Running text on which candidates of a model without a task are compared with its float form."""
+
+    file: str | None = None
+    """UTF-8 text, or `.jsonl` rows with `text`, relative to the recipe. None: the built-in text."""
+    tokens: Annotated[int, Field(ge=64)] = 4096
+    """Of the text's beginning that are read."""
+    window: Annotated[int, Field(ge=32)] = 256
+    """Tokens that are read in one go; the next ones begin anew."""
+    perplexity_ratio_max: Annotated[float, Field(gt=1)] = 1.05
+    """Largest perplexity of a candidate over the float model's; the far end of the 95% interval has to keep it."""
+    kl_mean_max: Annotated[float, Field(gt=0)] = 0.1
+    """Largest mean KL, in nats per token, of a candidate's distributions from the float model's."""
 
 
 ArmName = Literal["none", "original", "one-style", "rationale-only", "question-only", "arte"]
@@ -430,4 +485,9 @@ class ArmsConfig(Section):
 
 ANY_DISTILL = Annotated[DistillConfig, _Chosen("methods", "method", "sft")]
 ANY_PACKAGE = Annotated[PackageConfig, _Chosen("exporters", "exporter", "gguf")]
+SOME_PACKAGES = Annotated[
+    tuple[ANY_PACKAGE, ...],
+    BeforeValidator(lambda given: given if isinstance(given, list | tuple) else [given]),
+]
+"""One exporter's settings, or a list of them."""
 ANY_PREFER = Annotated[PreferConfig, _Chosen("signals", "signal", "icl_accuracy")]

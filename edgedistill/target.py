@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from edgedistill import yaml_file
 from edgedistill.recipe import Budgets
 from edgedistill.sections import NotIdentity, Section
+
+Preference = Literal["fastest", "smallest", "most_accurate"]
 
 
 class Fact(Section):
@@ -52,6 +54,9 @@ class Target(Section):
     """Formats that have a runtime there."""
     budgets: Budgets = Budgets()
     """Limits that a bundle must keep, unless the recipe sets its own."""
+    prefer: Preference = "fastest"
+    """Which of the candidates that keep every limit ships: the one that answers soonest (first token and decoding of an
+    answer of the task's usual length), the smallest file, or the most accurate one."""
     default_recipe: Annotated[str, NotIdentity] = "quickstart"
     """What `build` makes when no recipe is named."""
 

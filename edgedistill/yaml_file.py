@@ -64,24 +64,34 @@ def read(path: Path, overrides: tuple[str, ...] = ()) -> dict[str, Any]:
     if not isinstance(raw, dict):
         raise UsageError(f"{path} holds {type(raw).__name__}, expected a mapping of sections")
     for override in overrides:
-        _lay_over(raw, override)
+        lay_over(raw, override)
     return raw
 
 
-def _lay_over(raw: dict[str, Any], override: str) -> None:
+def lay_over(raw: dict[str, Any], override: str) -> None:
+    """Change one value: `a.b=value`, the value in YAML."""
     key, equals, value = override.partition("=")
     if not equals or not key:
         raise UsageError(f"--set {override}: expected KEY=VALUE", "for example `--set tailor.rows=500`")
     *parents, last = key.split(".")
-    section = raw
+    section: Any = raw
     for parent in parents:
-        section = section.setdefault(parent, {})
-        if not isinstance(section, dict):
+        section = _inner(section, parent)
+        if not isinstance(section, dict | list):
             raise UsageError(f"--set {override}: `{parent}` is not a section")
+    if isinstance(section, list):
+        raise UsageError(f"--set {override}: `{parents[-1]}` is a list; say which entry: `{parents[-1]}.0.{last}`")
     try:
         section[last] = _parsed(value)
     except (yaml.YAMLError, ValueError) as error:
         raise UsageError(f"--set {override}: the value is not YAML: {error}") from None
+
+
+def _inner(section: Any, key: str) -> Any:
+    """What lies below a key; of a list, the entry of that number, or None where there is none."""
+    if isinstance(section, list):
+        return section[int(key)] if key.isdigit() and int(key) < len(section) else None
+    return section.setdefault(key, {})
 
 
 class _Loader(yaml.SafeLoader):
@@ -113,15 +123,15 @@ def parse(model: type[M], raw: dict[str, Any], title: str, path: Path, own: Mapp
     try:
         made = model.model_validate({**raw, **own})
     except ValidationError as error:
-        problems += [_problem(model, problem, own) for problem in error.errors()]
+        problems += [_problem(model, problem, own, raw) for problem in error.errors()]
     if problems:
         count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
         raise UsageError(f"{title} has {count}\n" + "\n".join(f"  {line}" for line in problems), f"the file is {path}")
     return made
 
 
-def _problem(model: type[BaseModel], problem: Any, own: Mapping[str, Any]) -> str:
-    keys, fields = _follow(model, problem["loc"])
+def _problem(model: type[BaseModel], problem: Any, own: Mapping[str, Any], raw: dict[str, Any]) -> str:
+    keys, fields = _follow(model, _written(problem["loc"], raw))
     fields = [field for field in fields if len(keys) > 1 or field not in own]
     key = ".".join(keys)
     if problem["type"] == "extra_forbidden":
@@ -131,7 +141,7 @@ def _problem(model: type[BaseModel], problem: Any, own: Mapping[str, Any]) -> st
         return f"{key}: missing"
     if problem["type"] == "union_tag_invalid":
         tag, known = problem["ctx"]["tag"], problem["ctx"]["expected_tags"].replace("'", "")
-        choice = CHOICES[keys[-1]][1]
+        choice = CHOICES[_section(keys)][1]
         near = difflib.get_close_matches(str(tag), known.split(", "), n=1)
         guess = f" (did you mean `{near[0]}`?)" if near else ""
         return f"{key}.{choice}: no {choice} named `{tag}`{guess}; there are: {known}"
@@ -148,6 +158,23 @@ def _short(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
+def _written(location: tuple[int | str, ...], raw: Any) -> tuple[int | str, ...]:
+    """The location as the file has it: where one section may stand for a list of them, no number."""
+    kept: list[int | str] = []
+    for part in location:
+        if isinstance(part, int) and not isinstance(raw, list):
+            continue
+        kept.append(part)
+        inner = (isinstance(raw, dict) and part in raw) or (isinstance(raw, list) and isinstance(part, int))
+        raw = raw[part] if inner else raw  # a component's tag stands in the location alone
+    return tuple(kept)
+
+
+def _section(keys: list[str]) -> str:
+    """The last key that is not a number in a list."""
+    return next((key for key in reversed(keys) if not key.isdigit()), "")
+
+
 def _follow(model: type[BaseModel], location: tuple[int | str, ...]) -> tuple[list[str], list[str]]:
     """The location as the file's own keys (component tags left out), and the keys known where it ends."""
     from edgedistill import components
@@ -158,7 +185,7 @@ def _follow(model: type[BaseModel], location: tuple[int | str, ...]) -> tuple[li
     for part in location:
         holder = current
         if isinstance(part, str) and keys and part not in fields:
-            chosen = _config_named(part, keys[-1], components)
+            chosen = _config_named(part, _section(keys), components)
             if chosen is not None:
                 current, fields = chosen, _keys_of(chosen)
                 continue

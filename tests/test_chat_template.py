@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
+import jinja2
 import pytest
 
-from edgedistill import models
+from edgedistill import chat_template, models
 from edgedistill.errors import UsageError
 from edgedistill.sections import ModelConfig
 
@@ -61,3 +64,29 @@ def test_the_papers_plain_text_is_what_the_student_sees(tmp_path, tiny_gemma_bas
     [turn] = turns(tokenizer, end_ids(found.path, tokenizer), [("Answer: Let's think.", "So <ans>4</ans>")])
     assert tokenizer.decode(turn.prompt_ids) == "<bos>Answer: Let's think."
     assert tokenizer.decode(turn.completion_ids) == " So <ans>4</ans><eos>"
+
+
+def test_plain_is_the_bare_text_behind_the_begin_token_where_the_tokenizer_puts_one(tmp_path, tiny_gemma_base):
+    """The tokenizer of the base model says `add_bos_token`; a copy says that it does not."""
+    said = models.resolve(ModelConfig(model=str(tiny_gemma_base), chat_template="plain"), tmp_path, "student")
+    bare = shutil.copytree(tiny_gemma_base, tmp_path / "bare")
+    config = json.loads((bare / "tokenizer_config.json").read_text())
+    (bare / "tokenizer_config.json").write_text(json.dumps({**config, "add_bos_token": False}))
+    other = models.resolve(ModelConfig(model=str(bare), chat_template="plain"), tmp_path, "student")
+    asked = [{"role": "system", "content": "a"}, {"role": "user", "content": "b"}]
+    texts = [chat_template.text_of(found.path) or "" for found in (said, other)]
+    assert [jinja2.Template(text).render(messages=asked, bos_token="<bos>") for text in texts] == ["<bos>a\nb", "a\nb"]
+
+
+def test_plain_asks_tokenizer_json_where_the_config_is_silent(tmp_path, tiny_gemma_base):
+    silent = shutil.copytree(tiny_gemma_base, tmp_path / "silent")
+    (silent / "tokenizer_config.json").write_text(json.dumps({"bos_token": "<bos>"}))
+    found = models.resolve(ModelConfig(model=str(silent), chat_template="plain"), tmp_path, "student")
+    assert (chat_template.text_of(found.path) or "").startswith("{{ bos_token }}")
+
+
+def test_the_template_of_another_models_folder(tmp_path, tiny_gemma_base, tiny_gemma):
+    found = models.resolve(ModelConfig(model=str(tiny_gemma_base), chat_template=str(tiny_gemma)), tmp_path, "student")
+    assert chat_template.text_of(found.path) == (tiny_gemma / "chat_template.jinja").read_text()
+    with pytest.raises(UsageError, match="has none either"):
+        models.resolve(ModelConfig(model=str(tiny_gemma_base), chat_template=str(tiny_gemma_base)), tmp_path, "student")

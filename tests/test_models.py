@@ -123,8 +123,57 @@ def test_a_config_of_another_layout(folder, change_to):
 def test_an_embedding_without_rows(folder):
     write_safetensors(folder / "model.safetensors", {"model.norm.weight": [2]})
     path = folder / "model.safetensors"
-    path.write_bytes(path.read_bytes().replace(b"model.norm.weight", b"models.wte.weight").replace(b"[2]", b"[ ]"))
+    path.write_bytes(
+        path.read_bytes()
+        .replace(b"model.norm.weight", b"models.wte.weight")
+        .replace(b"[2]", b"[ ]")
+        .replace(b"4]", b"2]")
+    )
     assert "models.wte.weight is a single number" in refused(folder)
+
+
+def test_a_file_that_is_cut_short_is_named_with_its_tensor(folder):
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-3])
+    assert "is cut short: the data of tensor model.norm.weight ends 3 bytes beyond the file" in refused(folder)
+
+
+def test_a_tensor_without_rows(folder):
+    write_safetensors(folder / "model.safetensors", {"model.embed_tokens.weight": [8, 2], "model.norm.weight": [0]})
+    assert "tensor model.norm.weight has no numbers, its shape is (0,)" in refused(folder)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        (b"[8, 2]", b"[9, 2]", "of shape (9, 2) in BF16 has 32 bytes"),
+        (b"BF16", b"BG16", "has the unknown type 'BG16'"),
+        (b"[0, 32]", b"[8, 32]", "of shape (8, 2) in BF16 has 24 bytes"),
+        (b"data_offsets", b"data_ofgsets", "unknown layout (KeyError: 'data_offsets')"),
+    ],
+)
+def test_a_flipped_bit_in_the_header(folder, old, new, says):
+    path = folder / "model.safetensors"
+    raw = path.read_bytes()
+    assert old in raw
+    path.write_bytes(raw.replace(old, new, 1))
+    assert says in refused(folder)
+
+
+def test_shards_that_the_index_names_and_the_folder_lacks(folder):
+    places = {"model.embed_tokens.weight": "model.safetensors", "lm_head.weight": "model-2.safetensors"}
+    write_json(folder / "model.safetensors.index.json", {"weight_map": places})
+    assert "names model-2.safetensors, which is not there" in refused(folder)
+    places["lm_head.weight"] = "model.safetensors"
+    write_json(folder / "model.safetensors.index.json", {"weight_map": places})
+    assert "tensor lm_head.weight is missing in model.safetensors" in refused(folder)
+
+
+def test_no_chat_template_offers_the_base_models_and_a_plain_one(folder):
+    (folder / "chat_template.jinja").unlink()
+    (folder / "README.md").write_text("---\nbase_model: org/Base-1B\n---\n")
+    said = refused(folder)
+    assert "`plain`" in said and "org/Base-1B" in said
 
 
 def test_an_embedding_of_another_size_than_the_config_says(folder):

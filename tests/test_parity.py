@@ -26,6 +26,21 @@ class Table:
         self.log_probs = changes.get("log_probs", LOG_PROBS)
         self.answer = changes.get("answer", "on off")
         self.gap = changes.get("gap", 1.0)
+        self.stops = changes.get("stops", frozenset({9}))
+
+    context = 6000
+
+    def as_read(self, text: str) -> str:
+        return text
+
+    def piece(self, token_id: int) -> str:
+        return "<u>" if token_id == 0 else chr(token_id)
+
+    def added_ids(self) -> frozenset[int]:
+        return frozenset({0})
+
+    def stop_ids(self) -> frozenset[int]:
+        return self.stops
 
     def render(self, messages: Any) -> str:
         if messages[0]["role"] == "system":
@@ -60,7 +75,7 @@ ASKED = golden.conversations(["abc", "def", "ghi", "jkl", "mno"], 10)
 
 
 def cases() -> list[GoldenCase]:
-    return golden.make(ASKED, Table(), max_tokens=4, context=5000)
+    return golden.make(ASKED, Table(), count=10, max_tokens=4, context=5000)
 
 
 def check(quant: str = "F16", **changes: Any) -> parity.Parity:
@@ -72,10 +87,11 @@ def test_the_odd_cases_come_first_and_a_refused_one_is_lost():
     assert [case.id for case in cases()] == ["turns", "empty", "long", "unicode", *plain]
 
 
-@pytest.mark.parametrize(("questions", "count", "odd", "plain"), [(24, 24, 5, 19), (8, 8, 4, 4), (2, 8, 2, 2)])
+@pytest.mark.parametrize(("questions", "count", "odd", "plain"), [(24, 24, 6, 18), (8, 8, 4, 4), (2, 8, 2, 2)])
 def test_at_least_half_of_the_cases_are_plain_questions(questions, count, odd, plain):
     names = [name for name, _ in golden.conversations([f"q{number}" for number in range(questions)], count)]
-    assert len(names) == odd + plain
+    assert len(names) >= odd + plain
+    names = names[:count]  # the others are to spare
     assert sum(name.startswith("question-") for name in names) == plain
 
 
@@ -85,7 +101,25 @@ def test_no_case_left_is_a_failure():
             raise UsageError("no template")
 
     with pytest.raises(StageFailed, match="refuses each of 10 golden cases"):
-        golden.make(ASKED, Refusing(), max_tokens=4, context=5000)
+        golden.make(ASKED, Refusing(), count=10, max_tokens=4, context=5000)
+
+
+def test_a_refused_case_makes_room_for_another_plain_one():
+    asked = golden.conversations([f"question {number}" for number in range(40)], 24)
+    made = golden.make(asked, Table(), count=24, max_tokens=4, context=5000)
+    assert len(made) == 24
+    assert not {"system", "system-turns"} & {case.id for case in made}
+
+
+def test_texts_are_as_the_students_tokenizer_reads_them():
+    class Merging(Table):
+        def as_read(self, text: str) -> str:
+            return " ".join(text.split())
+
+    case = next(
+        case for case in golden.make(ASKED, Merging(), count=10, max_tokens=4, context=5000) if case.id == "unicode"
+    )
+    assert "  " not in case.messages[0]["content"] and "\n" not in case.prompt
 
 
 def test_nothing_compared_is_not_passed():
@@ -95,9 +129,9 @@ def test_nothing_compared_is_not_passed():
 
 
 def test_the_long_case_is_shortened_until_it_fits():
-    long = next(case for case in golden.make(ASKED, Table(), max_tokens=50, context=750) if case.id == "long")
+    long = next(case for case in golden.make(ASKED, Table(), count=10, max_tokens=50, context=750) if case.id == "long")
     assert len(long.messages[-1]["content"]) == golden.LONG_CHARACTERS // 2
-    assert "long" not in [case.id for case in golden.make(ASKED, Table(), max_tokens=50, context=110)]
+    assert "long" not in [case.id for case in golden.make(ASKED, Table(), count=10, max_tokens=50, context=110)]
 
 
 def test_a_case_survives_its_file():
@@ -140,6 +174,31 @@ def test_a_missing_begin_token_is_named():
 
 def test_other_ids_are_named_with_their_place():
     assert "position 0: expected 0, got 9" in check(begin=[9]).first_difference
+
+
+def test_a_missing_end_token_is_named():
+    assert "the end token 9 is missing" in check(stops=frozenset({8})).first_difference
+    assert check(stops=frozenset({8, 9})).passed  # a runtime may stop at more tokens
+
+
+def test_an_end_token_after_the_prompt_is_named():
+    class Ending(Table):
+        def token_ids(self, messages: Any) -> list[int]:
+            return [*super().token_ids(messages), 9]
+
+    assert (
+        "the runtime puts the end token 9 after the prompt"
+        in parity.check(cases(), Ending(), "F16", 0.5, 4).first_difference
+    )
+
+
+@pytest.mark.parametrize(
+    ("quant", "limit"),
+    [("F16", 0.02), ("Q8_0", 0.1), ("Q6_K", 0.25), ("Q4_0", 0.5), ("int4", 0.5)],
+)
+def test_the_limit_is_tighter_where_there_are_more_bits(quant, limit):
+    assert parity.limit_of(quant, 0.5) == limit
+    assert parity.limit_of(quant, 0.01) == 0.01
 
 
 def test_divergence_by_hand():

@@ -6,6 +6,7 @@ import pytest
 
 from edgedistill import plan
 from edgedistill.models import Shape
+from edgedistill.quants import QuantEntry
 from edgedistill.recipe import Budgets
 from edgedistill.target import Fact, Target
 
@@ -34,6 +35,10 @@ TENSORS = {
     "model.norm.weight": (256,),
 }
 SHAPE = Shape("LlamaForCausalLM", 3, 256, 2, 64, 1024, True, TENSORS)
+
+
+def quant(name: str) -> QuantEntry:
+    return QuantEntry(quant=name)
 
 
 def predict(target: Target = BOARD, **changes: int) -> plan.Prediction:
@@ -87,31 +92,31 @@ def test_cache_of_a_full_context():
 def test_file_size_by_blocks():
     """Q8_0: 34 bytes per 32 weights in matrices, 4 per norm weight, 36 per token of the vocabulary."""
     matrices = 1024 * 256 + 256 * 256 + 256 * 384
-    assert plan.gguf_bytes(SHAPE, "Q8_0") == matrices // 32 * 34 + 256 * 4 + 36 * 1024
+    assert plan.gguf_bytes(SHAPE, quant("Q8_0")) == matrices // 32 * 34 + 256 * 4 + 36 * 1024
 
 
 def test_an_untied_input_embedding_is_not_read():
     untied = Shape("LlamaForCausalLM", 3, 256, 2, 64, 1024, False, {**TENSORS, "lm_head.weight": (1024, 256)})
-    assert plan.read_bytes(untied, "F16") == plan.read_bytes(SHAPE, "F16")
-    assert plan.gguf_bytes(untied, "F16") == plan.gguf_bytes(SHAPE, "F16") + 2 * 1024 * 256
+    assert plan.read_bytes(untied, quant("F16")) == plan.read_bytes(SHAPE, quant("F16"))
+    assert plan.gguf_bytes(untied, quant("F16")) == plan.gguf_bytes(SHAPE, quant("F16")) + 2 * 1024 * 256
 
 
 def test_rows_that_do_not_suit_k_quants_are_foretold():
     """384 is no multiple of 256."""
-    found = plan.fit(SHAPE, BOARD, Budgets(), "Q4_K_M", 256)
+    found = plan.fit(SHAPE, BOARD, Budgets(), quant("Q4_K_M"), 256)
     assert list(found.fallbacks) == ["model.layers.0.mlp.down_proj.weight"]
     assert found.fits
 
 
 def test_ceiling_is_read_rate_over_bytes():
-    found = plan.fit(SHAPE, BOARD, Budgets(), "F16", 256)
+    found = plan.fit(SHAPE, BOARD, Budgets(), quant("F16"), 256)
     assert found.ceiling_tok_s == pytest.approx(10e9 / (2 * (1024 * 256 + 256 * 256 + 256 * 384) + 4 * 256))
 
 
 def test_problems_name_value_and_limit():
     huge = Shape("X", 3, 256, 2, 64, 1024, True, {"a.weight": (1_000_000, 2048)})
     found = plan.fit(
-        huge, BOARD, Budgets(package_mib=10, decode_tok_s=1000, first_token_ms=1, memory_mib=50), "F16", 256
+        huge, BOARD, Budgets(package_mib=10, decode_tok_s=1000, first_token_ms=1, memory_mib=50), quant("F16"), 256
     )
     text = "\n".join(found.problems)
     assert not found.fits
@@ -120,3 +125,23 @@ def test_problems_name_value_and_limit():
     assert "the budget is 50 MiB" in text
     assert "first token after" in text
     assert "decodes 2.4 tok/s, the budget is 1,000.0 tok/s" in text
+
+
+def test_a_mix_is_as_large_as_it_may_be():
+    """4 bits of 1024 x 256 + 256 x 256 + 256 x 384 + 256 weights, and the vocabulary."""
+    weights = 1024 * 256 + 256 * 256 + 256 * 384 + 256
+    assert plan.gguf_bytes(SHAPE, QuantEntry(bits=4)) == weights // 2 + 36 * 1024
+    assert plan.gguf_bytes(SHAPE, QuantEntry(fit="1MiB")) == 1 << 20
+    assert plan.read_bytes(SHAPE, QuantEntry(fit="1MiB")) == (1 << 20) - 36 * 1024
+
+
+def test_the_cost_of_the_head_in_each_type_that_its_rows_can_have():
+    """Tied: 1024 rows of 256 in Q4_K, 144 bytes each; in Q8_0 8 blocks of 34."""
+    assert plan.head_bytes(SHAPE, ("Q4_K", "Q8_0")) == {"Q4_K": 1024 * 144, "Q8_0": 1024 * 272}
+    untied = Shape("X", 1, 32, 1, 32, 8, False, {"lm_head.weight": (8, 32), "model.embed_tokens.weight": (8, 32)})
+    assert plan.head_bytes(untied, ("Q4_K", "Q8_0")) == {"Q8_0": 8 * 34}
+
+
+def test_the_type_that_a_recipe_sets_for_the_head_is_counted():
+    larger = QuantEntry(quant="Q4_0", head="Q8_0")  # in place of Q6_K, 210 bytes a row
+    assert plan.gguf_bytes(SHAPE, larger) - plan.gguf_bytes(SHAPE, quant("Q4_0")) == 1024 * (272 - 210)

@@ -40,14 +40,14 @@ def test_a_whole_recipe_loads_with_name_folder_and_defaults(tmp_path):
     made = recipe.load(write(tmp_path, WHOLE))
     assert (made.name, made.folder, made.align) == ("small", tmp_path, None)
     assert made.elicit.questions == 250
-    assert made.package.quants == ("F16", "Q8_0", "Q4_K_M", "Q4_0")
+    assert [quant.name for quant in made.package[0].quants] == ["F16", "Q8_0", "Q4_K_M", "Q4_0"]
 
 
 def test_the_example_of_the_style_guide(tmp_path):
     text = WHOLE.replace("{method: sft}", "{method: sft, lora_rnak: 32}").replace("exporter: gguf", "exporter: guff")
     assert problems(tmp_path, text) == [
         "distill.lora_rnak: unknown key, did you mean `lora_rank`?",
-        "package.exporter: no exporter named `guff` (did you mean `gguf`?); there are: gguf",
+        "package.exporter: no exporter named `guff` (did you mean `gguf`?); there are: gguf, onnx_genai, onnx_optimum",
     ]
 
 
@@ -150,7 +150,7 @@ def test_set_changes_one_value_and_is_typed_by_its_field(tmp_path):
     path = write(tmp_path, WHOLE)
     made = recipe.load(path, ("tailor.rows=7", "distill.learning_rate=1e-3", "title=other", "package.quants=[Q8_0]"))
     assert (made.tailor.rows, made.distill.learning_rate, made.title) == (7, 0.001, "other")
-    assert made.package.quants == ("Q8_0",)
+    assert [quant.name for quant in made.package[0].quants] == ["Q8_0"]
 
 
 def test_set_can_leave_a_section_out(tmp_path):
@@ -302,3 +302,47 @@ def test_what_is_trained_is_not_on_a_server(tmp_path):
     assert problems(tmp_path, text) == [
         "student: is trained, which `big` on a server cannot be; give a folder or hub id"
     ]
+
+
+GGUF, ONNX = "{exporter: gguf, quants: [F16]}", "{exporter: onnx_genai, quants: [F32], keep: 2}"
+
+
+def packaged(package: str) -> str:
+    """A whole recipe with this `package` section."""
+    return WHOLE.replace("package: {exporter: gguf}", f"package: {package}")
+
+
+def test_package_may_list_several_exporters(tmp_path):
+    made = recipe.load(write(tmp_path, packaged(f"[{GGUF}, {ONNX}]")), ("package.1.keep=3",))
+    assert [config.exporter for config in made.package] == ["gguf", "onnx_genai"]
+    assert made.package[1].keep == 3
+    assert recipe.load(write(tmp_path, packaged(GGUF))).package == made.package[:1]
+
+
+@pytest.mark.parametrize(
+    ("package", "words"),
+    [
+        ("[]", "package: names no exporter"),
+        (f"[{GGUF}, {GGUF}]", "package: exporter `gguf` is listed twice; put all its candidates into one entry"),
+        (f"[{GGUF}, {{exporter: onnx_genie}}]", "package.1.exporter: no exporter named `onnx_genie` (did you mean"),
+        (f"[{GGUF}, {{exporter: onnx_genai, kept: 1}}]", "package.1.kept: unknown key, did you mean `keep`?"),
+        ("{exporter: onnx_genai, kept: 1}", "package.kept: unknown key, did you mean `keep`?"),
+        ("gguf", "package: should be a section of keys and values, got 'gguf'"),
+    ],
+)
+def test_a_mistake_in_a_list_of_exporters_is_named(tmp_path, package, words):
+    (problem,) = problems(tmp_path, packaged(package))
+    assert problem.startswith(words)
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("package.quants=[Q8_0]", "`package` is a list; say which entry: `package.0.quants`"),
+        ("package.5.quants=[Q8_0]", "`5` is not a section"),
+    ],
+)
+def test_an_override_says_which_entry_of_a_list(tmp_path, override, words):
+    with pytest.raises(UsageError) as caught:
+        recipe.load(write(tmp_path, packaged(f"[{GGUF}, {ONNX}]")), (override,))
+    assert words in caught.value.problem

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from edgedistill.statistics import (
+    bootstrap_drop,
     mcnemar_exact,
     paired_drop,
     percentile,
@@ -65,6 +66,26 @@ def test_a_drop_counts_pairs():
     assert (found.n, found.lost, found.gained, found.drop) == (10, 2, 1, pytest.approx(0.1))
     assert found.interval.low < 0.1 < found.interval.high
     assert found.mcnemar_p == 1.0
+
+
+def test_bootstrap_of_the_drop_is_that_of_scipy():
+    """Items drawn again one by one, by an independent implementation."""
+    import numpy as np
+    from scipy.stats import bootstrap
+
+    changes = np.array([1.0] * 30 + [-1.0] * 12 + [0.0] * 258)
+    theirs = bootstrap(
+        (changes,), np.mean, method="percentile", n_resamples=10_000, rng=np.random.default_rng(1)
+    ).confidence_interval
+    ours = bootstrap_drop(30, 12, 300)
+    assert (ours.low, ours.high) == (pytest.approx(theirs.low, abs=0.004), pytest.approx(theirs.high, abs=0.004))
+    assert bootstrap_drop(30, 12, 300) == ours, "the same every time"
+
+
+def test_bootstrap_has_no_width_where_nothing_differs_and_the_other_interval_decides():
+    found = paired_drop([True] * 300, [True] * 300)
+    assert (found.bootstrap.low, found.bootstrap.high) == (0.0, 0.0)
+    assert found.worst == found.interval.high > 0.012
 
 
 def test_percentiles_lie_between_values():

@@ -26,6 +26,7 @@ from edgedistill.store import Stopped, Store
 from edgedistill.target import Target
 
 _OF_ALIGNMENT = ("elicit", "prefer", "align")
+_OF_TRAINING = ("tailor", "distill")
 
 
 def run(
@@ -41,16 +42,20 @@ def run(
     dist: Path,
     as_json: bool,
     test_items: Path | None = None,
+    student: str | None = None,
+    chat_template: str | None = None,
+    text: str | None = None,
 ) -> int:
     """Build, report, publish. Progress on stderr, the result on stdout."""
     started, begun = datetime.now(UTC), time.monotonic()
     device_of = targets.load(target)
-    made = recipes.load(recipe or device_of.default_recipe, overrides)
+    alone = {"student": student, "chat_template": chat_template, "text": text}
+    made = recipes.asked(recipe, overrides, device_of.default_recipe, **alone)
     check_device(device, device_of)
     for option, name in (("--until", until), ("--fresh", fresh)):
         _check_stage(option, name, made)
     store = Store(runs, fresh=fresh, until=until, on_step=lambda step: say(terminal.step_line(step)))
-    again = _again(target, recipe, overrides, runs, dist, test_items)
+    again = _again(target, recipe, overrides, runs, dist, test_items, alone)
     built: line.Built | None = None
     refused: NothingToShip | None = None
     try:
@@ -107,6 +112,8 @@ def check_device(address: str | None, target: Target) -> None:
 def _check_stage(option: str, name: str | None, made: Recipe) -> None:
     if name in _OF_ALIGNMENT and not (made.prefer and made.align):
         raise UsageError(f"{option} {name}: recipe `{made.name}` has no such stage, as it has no `prefer` and `align`")
+    if name in _OF_TRAINING and not made.distill:
+        raise UsageError(f"{option} {name}: recipe `{made.name}` has no such stage, as it has no `distill`")
 
 
 def _bundle_line(built: line.Built, dist: Path) -> BundleLine:
@@ -152,11 +159,18 @@ def kept(store: Store, again: str) -> str:
 
 
 def _again(
-    target: str, recipe: str | None, overrides: tuple[str, ...], runs: Path, dist: Path, test_items: Path | None
+    target: str,
+    recipe: str | None,
+    overrides: tuple[str, ...],
+    runs: Path,
+    dist: Path,
+    test_items: Path | None,
+    alone: dict[str, str | None],
 ) -> str:
     """The command that goes on: without --fresh, which would begin anew."""
     words: list[Any] = ["edgedistill", "build", "--target", target]
     words += ["--recipe", recipe] if recipe else []
+    words += [word for name, value in alone.items() if value for word in (f"--{name.replace('_', '-')}", value)]
     words += [word for override in overrides for word in ("--set", override)]
     words += ["--test-items", test_items] if test_items else []
     words += ["--runs", runs] if runs != Path("runs") else []

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from edgedistill import bundle_manifest, components
-from edgedistill.engine import user
+from edgedistill import bundle_manifest
+from edgedistill.engine import open_file, user
 from edgedistill.prompts import plain_prompt
 
 CONTEXT = 2048
@@ -32,8 +32,7 @@ def ask(folder: Path, prompt: str, as_json: bool) -> int:
     data = manifest.lineage.data
     # Of several tasks none can be guessed; the prompt is then taken as it is.
     text = plain_prompt(data[0].description, prompt) if len(data) == 1 else prompt
-    engine = components.load("engines", "llama").open_gguf(folder / manifest.model, context=CONTEXT)
-    with engine:
+    with open_file(folder / manifest.model, manifest.chosen["format"], context=CONTEXT) as engine:
         answer = engine.generate([user(text)], max_tokens=CONTEXT // 2)[0]
     click.echo(json.dumps({"prompt": text, "answer": answer}, ensure_ascii=False) if as_json else answer)
     return 0

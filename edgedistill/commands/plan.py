@@ -17,12 +17,15 @@ from edgedistill.accelerators import Accelerator
 from edgedistill.cost import Work
 from edgedistill.models import Model, Shape
 from edgedistill.plan import Estimate, Fit
+from edgedistill.quants import QuantEntry
 from edgedistill.recipe import Recipe
 from edgedistill.report import words
 from edgedistill.sections import ModelConfig
 from edgedistill.store import Step, Store
 from edgedistill.target import Target
 
+_HEAD_TYPES = ("Q4_K", "IQ4_NL", "Q5_K", "Q6_K", "Q8_0", "F16")
+"""Whose cost for the head is shown."""
 _LOOKS: table.Styles = {"fits": {"fg": "green"}, "does not fit": {"fg": "red", "bold": True}}
 
 
@@ -45,25 +48,32 @@ def run(
     as_json: bool,
     accelerator: str | None = None,
     test_items: Path | None = None,
+    student: str | None = None,
+    chat_template: str | None = None,
+    text: str | None = None,
 ) -> int:
     """Print stages, cost and fit. 1 when no quantization of the student fits the target, else 0."""
     device = targets.load(target)
-    made = recipes.load(recipe or device.default_recipe, overrides)
+    alone = {"student": student, "chat_template": chat_template, "text": text}
+    made = recipes.asked(recipe, overrides, device.default_recipe, **alone)
     named = accelerator or made.cost.accelerator
     on = accelerators.find(named) if named else None
     store = Store(runs, dry=True)
     line.build(store, made, device, test_items)
-    tasks, teacher, student = inputs.open_all(made, test_items=test_items, may_fetch=False)
+    tasks, *opened = inputs.open_all(made, test_items=test_items, may_fetch=False)
+    models = {role: model for role, model in zip(("teacher", "student"), opened, strict=True) if model}
     others = inputs.respondents(made, may_fetch=False)
-    shape = {"teacher": _shape(teacher, made.teacher), "student": _shape(student, made.student)}
-    fits = _fits(made, device, shape["student"])
-    spent = _cost(made, cost.count(made, tasks), shape, on)
-    notes = _notes(shape, [teacher, student], inputs.missing(tasks, [teacher, student, *others]))
+    shape = {role: _shape(model, getattr(made, role)) for role, model in models.items()}
+    sized = shape["student"]
+    fits = _fits(made, device, sized)
+    head = plan.head_bytes(sized, _HEAD_TYPES) if fits and sized else {}
+    spent = _cost(made, cost.count(made, tasks) if made.distill else [], shape, on)
+    notes = _notes(shape, list(models.values()), inputs.missing(tasks, [*models.values(), *others]))
     code = 0 if not fits or any(fit.fits for fit in fits) else 1
     if as_json:
-        click.echo(json.dumps(_as_json(made, device, store.steps, fits, spent, notes, code), indent=2))
+        click.echo(json.dumps(_as_json(made, device, store.steps, fits, head, spent, notes, code), indent=2))
     else:
-        click.echo("\n".join(_page(made, device, store.steps, fits, spent, notes)))
+        click.echo("\n".join(_page(made, device, store.steps, fits, head, spent, notes)))
     return code
 
 
@@ -75,14 +85,15 @@ def _shape(model: Model, config: ModelConfig) -> Shape | None:
 
 
 def _fits(made: Recipe, device: Target, shape: Shape | None) -> list[Fit]:
-    """One per quantization that the exporter would write; none for an exporter that names no quants."""
+    """One per GGUF file that a build would write."""
     budgets = device.budgets.replaced_by(made.budgets)
-    quants: tuple[str, ...] = getattr(made.package, "quants", ()) if shape else ()
+    listed = [quant for config in made.package for quant in getattr(config, "quants", ())]
+    quants = [quant for quant in listed if isinstance(quant, QuantEntry)]
     return [plan.fit(shape, device, budgets, quant, made.validation.context) for quant in quants if shape]
 
 
 def _cost(made: Recipe, works: list[Work], shape: dict[str, Shape | None], on: Accelerator | None) -> _Cost:
-    engines = {"teacher": made.teacher.engine, "student": made.student.engine}
+    engines = {role: getattr(made, role).engine for role in shape}
     known = [(work, shape[work.role]) for work in works]
     hours = [cost.hours(work, size, on) if size and on else None for work, size in known]
     problems = [cost.problem(work, size, on, engines[work.role]) for work, size in known if size and on]
@@ -100,19 +111,26 @@ def _notes(shape: dict[str, Shape | None], models: list[Model], missing: list[st
 
 
 def _page(
-    made: Recipe, device: Target, steps: list[Step], fits: list[Fit], spent: _Cost, notes: list[str]
+    made: Recipe,
+    device: Target,
+    steps: list[Step],
+    fits: list[Fit],
+    head_bytes: dict[str, int],
+    spent: _Cost,
+    notes: list[str],
 ) -> list[str]:
     todo = [step.name for step in steps if step.status != "cached"]
     head = f"{made.name} on {device.name}: {len(todo)} of {len(steps)} stages would run"
     rows = [(step.name, step.status, step.key[:8], step.summary) for step in steps]
     lines = [click.style(head, bold=True), *table.lines(("stage", "status", "key", ""), rows), ""]
     lines += [*(f"  {told}" for note in notes for told in note.split("\n")), ""] if notes else []
-    lines += [*_cost_lines(spent), ""]
+    lines += [*_cost_lines(spent), ""] if spent.works else []
     columns = ("quant", "file", "KV cache", "memory", "first token", "decode", "ceiling", "verdict")
     body = [_row(fit) for fit in fits]
     lines += table.lines(columns, body, right=columns[1:-1], styles=_LOOKS) if body else []
     lines += [f"  {fit.quant}: {problem}" for fit in fits for problem in fit.problems]
     lines += [f"  {fit.quant}: {_fallbacks(fit)}" for fit in fits if fit.fallbacks]
+    lines += [f"  {_head(head_bytes)}"] if head_bytes else []
     if fits:
         context = made.validation.context
         lines += ["", f"Predicted for {device.title}, with 80% intervals, for a context of {context:,} tokens.",
@@ -175,11 +193,18 @@ def _fallbacks(fit: Fit) -> str:
     return f"{len(fit.fallbacks)} tensors have rows that 256 does not divide; llama.cpp stores {kinds}"
 
 
+def _head(sizes: dict[str, int]) -> str:
+    """The head's type is a choice of its own; with tied embeddings it is the type of both."""
+    told = ", ".join(f"{kind} {words.size(size)}" for kind, size in sizes.items())
+    return f"head: {told}; `{{quant: Q4_K_M, head: Q8_0}}` sets its type"
+
+
 def _as_json(
     made: Recipe,
     device: Target,
     steps: list[Step],
     fits: list[Fit],
+    head_bytes: dict[str, int],
     spent: _Cost,
     notes: list[str],
     code: int,
@@ -200,4 +225,5 @@ def _as_json(
             "problems": spent.problems,
         },
         "fits": [{**asdict(fit), "fits": fit.fits} for fit in fits],
+        "head_bytes": head_bytes,
     }

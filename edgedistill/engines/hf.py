@@ -54,6 +54,49 @@ class HfEngine:
     ) -> list[str]:
         return self.decoder.generate(self._ids(conversations), max_tokens, temperature, seed, stop, on_done)
 
+    def answer_ids(self, conversations: Sequence[Messages], *, max_tokens: int) -> list[list[int]]:
+        """Greedy answers as token ids, without the one that ends them."""
+        return self.decoder.answer_ids(self._ids(conversations), max_tokens)
+
+    def text_of(self, answer: Sequence[int]) -> str:
+        """The text of answer ids, without special tokens."""
+        return self.decoder.text(answer)
+
+    def step_log_probs(self, messages: Messages, answer: Sequence[int]) -> Any:
+        """(answer + 1, vocabulary) float32 log probabilities at each position of an answer, and of what follows it."""
+        return self.decoder.last_logits([*self.token_ids(messages), *answer], len(answer) + 1).log_softmax(1).numpy()
+
+    @property
+    def context(self) -> int:
+        return self.decoder.context
+
+    def as_read(self, text: str) -> str:
+        from edgedistill.toolchain import tokenization
+
+        return tokenization.as_read(self.decoder.tokenizer, text)
+
+    def text_ids(self, text: str) -> list[int]:
+        ids: list[int] = self.decoder.tokenizer.encode(text, add_special_tokens=False, verbose=False)
+        return ids
+
+    def begin_ids(self) -> list[int]:
+        tokenizer = self.decoder.tokenizer
+        with_begin = tokenizer.encode("a", add_special_tokens=True)
+        return [tokenizer.bos_token_id] if with_begin[:1] == [tokenizer.bos_token_id] else []
+
+    def piece(self, token_id: int) -> str:
+        text: str = self.decoder.tokenizer.decode([token_id], clean_up_tokenization_spaces=False)
+        return text
+
+    def added_ids(self) -> frozenset[int]:
+        return frozenset(self.decoder.tokenizer.added_tokens_decoder)
+
+    def stop_ids(self) -> frozenset[int]:
+        return self.decoder.end_ids
+
+    def next_log_probs(self, ids: Sequence[int]) -> Any:
+        return self.decoder.last_logits(ids, len(ids)).log_softmax(1).numpy()
+
     def first_token_log_probs(self, conversations: Sequence[Messages]) -> Any:
         return self.decoder.first_token_logits(self._ids(conversations)).log_softmax(dim=1).numpy()
 

@@ -19,12 +19,14 @@ from edgedistill.errors import UsageError
 from edgedistill.files import sha256_of
 from edgedistill.locks import held
 from edgedistill.models import Model
+from edgedistill.toolchain import gguf_head
 from edgedistill.toolchain.llama_cpp import SHA256, cache_folder
 
 if TYPE_CHECKING:
     from edgedistill.ml.llama_runtime import Sequences
 
 VERSION = 2
+FORMAT = "gguf"
 
 SIDE_BY_SIDE = 32
 """Sequences that decode together, each with a cache of its own."""
@@ -43,16 +45,18 @@ def open_engine(model: Model) -> Engine:
             f"engine `llama` needs one GGUF file, {model.path} has {len(found)}",
             "leave the one that is meant, or none, to have the folder exported in 16-bit floats",
         )
-    return open_gguf(found[0] if found else _exported(model), context=None)
+    return open_file(found[0] if found else _exported(model), context=None)
 
 
-def open_gguf(path: Path, *, context: int | None, threads: int | None = None) -> Engine:
+def open_file(path: Path, *, context: int | None, threads: int | None = None) -> Engine:
     """A GGUF file, for conversations of at most `context` tokens, answer included.
 
     context  None: what the model was trained for.
     threads  None: OMP_NUM_THREADS, or as many as this process has cores.
-    Raises   UsageError when llama.cpp cannot load the file.
+    Raises   UsageError when llama.cpp cannot load the file, IntegrityError for one that it should not even see.
     """
+    if path.is_file():
+        gguf_head.check(path)
     return Engine(path, context, threads)
 
 
@@ -74,9 +78,10 @@ class Engine:
 
     def __init__(self, path: Path, context: int | None, threads: int | None) -> None:
         from edgedistill.ml import llama_runtime
+        from edgedistill.ml.threads import default_threads
 
         self.path = path
-        self.threads = threads or llama_runtime.default_threads()
+        self.threads = threads or default_threads()
         self._weights = llama_runtime.Weights(path)
         self.context = context or self._weights.trained_context
         self._formatter: Any = None
@@ -129,13 +134,51 @@ class Engine:
         on_done: Callable[[int], None] = lambda n: None,
     ) -> list[str]:
         """One answer per conversation; an answer ends early when the context is full."""
-        pick = _picker(len(conversations), temperature, seed)
+        from edgedistill.ml.sampling import cut, picker
+
+        pick = picker(len(conversations), temperature, seed)
         answers = self._answers(conversations, max_tokens, pick, stop, on_done)
-        return [_cut(self.text_of(answer), stop) for answer in answers]
+        return [cut(self.text_of(answer), stop) for answer in answers]
 
     def answer_ids(self, conversations: Sequence[Messages], *, max_tokens: int) -> list[list[int]]:
         """Greedy answers as token ids, without the one that ends them."""
-        return self._answers(conversations, max_tokens, _picker(0, 0.0, 0), "", lambda n: None)
+        from edgedistill.ml.sampling import picker
+
+        return self._answers(conversations, max_tokens, picker(0, 0.0, 0), "", lambda n: None)
+
+    def generate_within(
+        self,
+        grammar: str,
+        conversations: Sequence[Messages],
+        *,
+        max_tokens: int,
+        on_done: Callable[[int], None] = lambda n: None,
+    ) -> list[str]:
+        """Greedy answers of which every token is the likeliest that a grammar (GBNF) allows."""
+        from edgedistill.ml.llama_grammar import Grammar
+
+        states = [Grammar(self._weights, grammar) for _ in conversations]
+
+        def pick(logits: Any, numbers: list[int]) -> list[int]:
+            return [states[number].choose(row) for number, row in zip(numbers, logits, strict=True)]
+
+        try:
+            answers = self._answers(conversations, max_tokens, pick, "", on_done)
+        finally:
+            for state in states:
+                state.close()
+        return [self.text_of(answer) for answer in answers]
+
+    def keeps_to(self, grammar: str, texts: Sequence[str]) -> list[bool]:
+        """Whether each text keeps to a grammar, and ends where it may."""
+        from edgedistill.ml.llama_grammar import Grammar
+
+        state, found = Grammar(self._weights, grammar), []
+        for text in texts:
+            state.reset()
+            found.append(state.fits(self._weights.tokenize(text, add_special=False)))
+        state.close()
+        return found
 
     def text_of(self, answer: Sequence[int]) -> str:
         """The text of answer ids, without special tokens."""
@@ -182,10 +225,12 @@ class Engine:
         """(conversations, vocabulary) float32"""
         import numpy as np
 
+        from edgedistill.ml.sampling import log_softmax
+
         prompts = [self._fitting(messages) for messages in conversations]
         found = np.zeros((len(prompts), self._weights.size), np.float32)
         for numbers, _, logits in self._groups(prompts, 0):
-            found[numbers] = _log_softmax(logits)
+            found[numbers] = log_softmax(logits)
         return found
 
     def answer_log_probs(
@@ -203,9 +248,43 @@ class Engine:
         self._check_lengths([len(prompt) + len(answer) - 1 for prompt, answer in zip(prompts, ids, strict=True)])
         return llama_likelihood.answer_log_probs(self._weights, self.threads, prompts, ids, on_done)
 
+    def as_read(self, text: str) -> str:
+        ids = self.text_ids(text)
+        return self.text_of(ids)
+
+    def text_ids(self, text: str) -> list[int]:
+        return self._weights.tokenize(text, add_special=False)
+
+    def begin_ids(self) -> list[int]:
+        import llama_cpp
+
+        begin = llama_cpp.llama_vocab_bos(self._weights.vocab)
+        return [begin] if llama_cpp.llama_vocab_get_add_bos(self._weights.vocab) else []
+
+    def piece(self, token_id: int) -> str:
+        return self._weights.detokenize([token_id], special=True)
+
+    def added_ids(self) -> frozenset[int]:
+        return self._weights.added_ids
+
+    def stop_ids(self) -> frozenset[int]:
+        return self._weights.end_ids
+
+    def next_log_probs(self, ids: Sequence[int]) -> Any:
+        """(ids, vocabulary) float32 log probabilities of what follows each of the ids; no template, no begin token."""
+        from edgedistill.ml.llama_runtime import Sequences
+        from edgedistill.ml.sampling import log_softmax
+
+        sequences = Sequences(self._weights, 1, len(ids), self.threads, outputs=len(ids))
+        try:
+            return log_softmax(sequences.feed_all(0, ids))
+        finally:
+            sequences.close()
+
     def step_log_probs(self, messages: Messages, answer: Sequence[int]) -> Any:
         """(answer + 1, vocabulary) float32 log probabilities at each position of an answer, and of what follows it."""
         from edgedistill.ml.llama_runtime import Sequences
+        from edgedistill.ml.sampling import log_softmax
 
         prompt = self._fitting(messages)
         room = len(prompt) + len(answer)
@@ -213,7 +292,7 @@ class Engine:
         try:
             if len(prompt) > 1:
                 sequences.feed([(0, prompt[:-1])])
-            return _log_softmax(sequences.feed_all(0, [prompt[-1], *answer]))
+            return log_softmax(sequences.feed_all(0, [prompt[-1], *answer]))
         finally:
             sequences.close()
 
@@ -279,36 +358,3 @@ class Engine:
 def _even(rows: int, most: int) -> int:
     """Rows at a time, at most `most`, so that the last ones are about as many as the others: 40 by 24 are 20 and 20."""
     return -(-rows // -(-rows // most))
-
-
-def _picker(count: int, temperature: float, seed: int) -> Callable[[Any, list[int]], list[int]]:
-    """(logits, numbers of the conversations) -> tokens. Each conversation has random numbers of its own."""
-    import numpy as np
-
-    def greedy(logits: Any, numbers: list[int]) -> list[int]:
-        found: list[int] = logits.argmax(axis=1).tolist()
-        return found
-
-    if temperature == 0:
-        return greedy
-    random = [np.random.default_rng([seed, number]) for number in range(count)]
-
-    def pick(logits: Any, numbers: list[int]) -> list[int]:
-        # Gumbel-max: the largest of logit/T plus noise is a draw from the softmax at T.
-        noise = np.stack([random[number].gumbel(size=logits.shape[1]) for number in numbers])
-        return greedy(logits / temperature + noise, numbers)
-
-    return pick
-
-
-def _cut(text: str, stop: str) -> str:
-    """Up to the end of the first stop text."""
-    return text[: text.index(stop) + len(stop)] if stop and stop in text else text
-
-
-def _log_softmax(logits: Any) -> Any:
-    """Over the last axis, without overflow."""
-    import numpy as np
-
-    shifted = logits - logits.max(axis=-1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))

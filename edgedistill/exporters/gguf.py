@@ -9,22 +9,23 @@ from __future__ import annotations
 import math
 import os
 import shutil
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from pydantic import Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator
 
-from edgedistill import gguf_file, models
-from edgedistill.artifacts import Candidate
+from edgedistill import gguf_file, models, quantized
+from edgedistill.artifacts import Calibration, Candidate
 from edgedistill.errors import IntegrityError
-from edgedistill.files import sha256_of
+from edgedistill.files import read_rows, sha256_of, write_rows
 from edgedistill.gguf_file import GgufFile
 from edgedistill.log import progress, say
 from edgedistill.models import Model, Shape
-from edgedistill.quantization import QUANTS, expected_types, fallbacks, type_counts
+from edgedistill.quantization import expected_types, type_counts
+from edgedistill.quantized import Planned, compare_types
+from edgedistill.quants import QuantEntry, entry
 from edgedistill.sections import PackageConfig
 from edgedistill.toolchain import subprocesses
 from edgedistill.toolchain.llama_cpp import llama_cpp_sources
@@ -32,7 +33,7 @@ from edgedistill.toolchain.llama_cpp import llama_cpp_sources
 if TYPE_CHECKING:  # target.py reads every exporter's Config, so it comes after this file
     from edgedistill.target import Target
 
-VERSION = 2  # v2: a Gemma keeps its own query scale and windows
+VERSION = 3  # v3: importance matrix, more types, mixes, choice of the head
 """Goes up with the pinned llama.cpp too (toolchain/llama_cpp.py)."""
 FORMAT = "gguf"
 
@@ -41,41 +42,78 @@ _NAME = "student"
 
 
 class Config(PackageConfig):
-    """`package: {exporter: gguf, quants: [Q8_0, Q4_K_M]}`"""
+    """`package: {exporter: gguf, quants: [Q8_0, Q4_K_M, {bits: 4.2}]}`"""
 
-    quants: Annotated[tuple[str, ...], Field(min_length=1)] = ("F16", "Q8_0", "Q4_K_M", "Q4_0")
-    """One candidate each, named as llama.cpp names them."""
+    quants: Annotated[tuple[Annotated[QuantEntry, BeforeValidator(entry)], ...], Field(min_length=1)] = tuple(
+        QuantEntry(quant=quant) for quant in ("F16", "Q8_0", "Q4_K_M", "Q4_0")
+    )
+    """One candidate each: a name of llama.cpp's, `{quant: Q4_K_M, head: Q8_0}`, `{fit: 42MiB}` or `{bits: 4.2}`."""
 
     @field_validator("quants")
     @classmethod
-    def _are_known(cls, quants: tuple[str, ...]) -> tuple[str, ...]:
-        unknown = [quant for quant in quants if quant not in QUANTS]
-        if unknown:
-            raise ValueError(f"no quantization named {', '.join(unknown)}; there are: {', '.join(QUANTS)}")
-        if len(set(quants)) < len(quants):
+    def _names_differ(cls, quants: tuple[QuantEntry, ...]) -> tuple[QuantEntry, ...]:
+        if len({quant.name for quant in quants}) < len(quants):
             raise ValueError("a quantization is named twice")
         return quants
 
+    @property
+    def needs_calibration(self) -> bool:
+        return self.measures_tensors or any(quant.is_weighed for quant in self.quants)
 
-def export(out: Path, student: Model, target: Target, config: Config) -> list[Candidate]:
+    @property
+    def measures_tensors(self) -> bool:
+        return any(quant.is_mix for quant in self.quants)
+
+
+_TRIED_ROWS = 100
+"""Rows of the recipe on which the tokenizer is tried; on all of them parity would find what these do not."""
+
+
+def export(
+    out: Path,
+    student: Model,
+    target: Target,
+    config: Config,
+    rows: Sequence[tuple[str, str]] = (),
+    calibration: Calibration | None = None,
+) -> list[Candidate]:
     """One file per quant, in the order of the config. A file that an interrupted run finished is kept.
 
-    Leaves  model-<quant>.gguf
+    rows         (prompt, answer) of the recipe, on which the tokenizer is tried; what is measured on such rows is in
+                 `calibration`
+    calibration  None: columns are not weighed, and types and mixes that need it are refused
+
+    Leaves  model-<quant>.gguf; mixes.jsonl: types, bits per weight and expected KL of each `fit` and `bits`, beside
+            the best uniform quant of at most that size
     Raises  UsageError for a model that cannot become GGUF, IntegrityError where a file is not what was foretold
     """
     missing = [quant for quant in config.quants if not _file(out, quant).is_file()]
     with _scratch(out) as scratch, progress("exporting", len(config.quants), len(config.quants) - len(missing)) as done:
         if missing:
-            source = _file(out, "F16")
-            if not source.is_file():
-                source = _to_f16(student, scratch)
-                if "F16" in missing:
-                    source = _publish(source, _file(out, "F16"))
-            for quant in missing:
-                if quant != "F16":
-                    _quantize(source, quant, _file(out, quant))
+            source = _float_file(out, student, config, scratch, rows)
+            plans = [quantized.plan(quant, source, calibration) for quant in missing if quant.quant != "F16"]
+            _note_mixes(out / "mixes.jsonl", plans)
+            for planned in plans:
+                quantized.make(source, planned, _file(out, planned), _limit_s(source), _publish)
                 done(1)
     return [_candidate(_file(out, quant), quant) for quant in config.quants]
+
+
+def _note_mixes(path: Path, plans: Sequence[Planned]) -> None:
+    """Those of an interrupted run's finished files stay."""
+    noted = {line["name"]: line for line in read_rows(path)} if path.is_file() else {}
+    noted |= {planned.name: planned.fitted for planned in plans if planned.fitted}
+    if noted:
+        write_rows(path, noted.values())
+
+
+def _float_file(out: Path, student: Model, config: Config, scratch: Path, rows: Sequence[tuple[str, str]]) -> Path:
+    """In 16-bit floats, what all others are made of; a candidate itself where the config lists it."""
+    listed = next((quant for quant in config.quants if quant.quant == "F16"), None)
+    if listed and _file(out, listed).is_file():
+        return _file(out, listed)
+    made = _to_f16(student, scratch, rows)
+    return _publish(made, _file(out, listed)) if listed else made
 
 
 def export_float(student: Model, file: Path) -> None:
@@ -85,8 +123,8 @@ def export_float(student: Model, file: Path) -> None:
     file.with_suffix("").rmdir()
 
 
-def _file(out: Path, quant: str) -> Path:
-    return out / f"model-{quant.lower()}.gguf"
+def _file(out: Path, quant: QuantEntry | Planned) -> Path:
+    return out / f"model-{quant.name.lower()}.gguf"
 
 
 @contextmanager
@@ -101,17 +139,18 @@ def _scratch(out: Path) -> Iterator[Path]:
         shutil.rmtree(folder)
 
 
-def _to_f16(student: Model, scratch: Path) -> Path:
+def _to_f16(student: Model, scratch: Path, rows: Sequence[tuple[str, str]] = ()) -> Path:
     sources = llama_cpp_sources()
     clean = clean_copy(student, scratch / "model")
     out = scratch / "model-f16.gguf"
-    request = {"sources": str(sources), "model": str(clean), "out": str(out), "name": _NAME}
+    tried = [text for row in rows[:_TRIED_ROWS] for text in row]
+    request = {"sources": str(sources), "model": str(clean), "out": str(out), "name": _NAME, "rows": tried}
     done = subprocesses.run("edgedistill.toolchain.convert", request, "converting to GGUF", _limit_s(student.path))
     if done["warning"]:
         say(f"warning: {done['warning']}")
     head = gguf_file.read(out)
     _compare_weights(head, models.shape_of(clean), done["is_tied"])
-    _compare_types(head, expected_types(head.shapes, "F16"), "F16")
+    compare_types(head, expected_types(head.shapes, "F16"), "F16")
     return out
 
 
@@ -156,39 +195,6 @@ def _limit_s(path: Path) -> float:
     return 600 + size / 2e6
 
 
-def _quantize(source: Path, quant: str, out: Path) -> None:
-    before = gguf_file.read(source)
-    odd = fallbacks(before.shapes, quant)
-    if odd:
-        kinds = ", ".join(f"{count} to {kind}" for kind, count in sorted(Counter(odd.values()).items()))
-        say(f"  {quant}: rows of {len(odd)} of {len(before.tensors)} tensors do not fit; llama.cpp takes {kinds}")
-    beside = out.with_name(f".{out.name}.{os.getpid()}.tmp")
-    request = {"source": str(source), "out": str(beside), "quant": quant, "threads": os.cpu_count() or 1}
-    try:
-        subprocesses.run("edgedistill.toolchain.quantize", request, f"quantizing to {quant}", _limit_s(source))
-        after = gguf_file.read(beside)
-        if after.shapes != before.shapes or not after.tensors:
-            raise IntegrityError(
-                f"{quant}: the quantizer lost weights: {len(before.tensors)} tensors with {before.parameters:,} "
-                f"parameters went in, {len(after.tensors)} with {after.parameters:,} came out"
-            )
-        _compare_types(after, expected_types(before.shapes, quant), quant)
-        _publish(beside, out)
-    finally:
-        beside.unlink(missing_ok=True)
-
-
-def _compare_types(head: GgufFile, expected: dict[str, str], quant: str) -> None:
-    odd = [name for name, kind in head.types.items() if kind != expected[name]]
-    if odd:
-        shown = "\n".join(f"  {name}: {head.types[name]}, expected {expected[name]}" for name in odd[:10])
-        more = f"\n  … and {len(odd) - 10} more" if len(odd) > 10 else ""
-        raise IntegrityError(
-            f"{quant}: {len(odd)} of {len(head.tensors)} tensors have another type than was foretold\n{shown}{more}",
-            "edgedistill/quantization.py does not know this architecture's rule; export another quant, or report it",
-        )
-
-
 def _publish(file: Path, to: Path) -> Path:
     """Flush to the disk, then rename: under its own name a file is always whole."""
     with file.open("rb") as handle:
@@ -196,11 +202,11 @@ def _publish(file: Path, to: Path) -> Path:
     return file.replace(to)
 
 
-def _candidate(file: Path, quant: str) -> Candidate:
+def _candidate(file: Path, quant: QuantEntry) -> Candidate:
     head = gguf_file.read(file)
     return Candidate(
         format=FORMAT,
-        quant=quant,
+        quant=quant.name,
         file=file.name,
         bytes=file.stat().st_size,
         sha256=sha256_of(file),

@@ -87,14 +87,28 @@ class Decoder:
         on_done: Callable[[int], None],
     ) -> list[str]:
         """One text per prompt, without special tokens. A row's random numbers depend on `seed` and its index alone."""
-        texts = [""] * len(prompts)
         ends = _StopText(self.tokenizer, stop)
+        answers = self.answer_ids(prompts, max_tokens, temperature, seed, ends, on_done)
+        return [ends.cut(self.text(ids)) for ids in answers]
+
+    def answer_ids(
+        self,
+        prompts: Sequence[Sequence[int]],
+        max_tokens: int,
+        temperature: float = 0.0,
+        seed: int = 0,
+        ends: _StopText | None = None,
+        on_done: Callable[[int], None] = lambda n: None,
+    ) -> list[list[int]]:
+        """The answers as token ids, without the one that ends them; with a stop text, up to the token that has it."""
+        answers: list[list[int]] = [[] for _ in prompts]
+        ends = ends or _StopText(self.tokenizer, "")
         with torch.inference_mode():
             for batch in self._encode(prompts, max_tokens):
                 picker = _Picker(batch.rows, max_tokens, temperature, seed, self.device)
                 for row, ids in zip(batch.rows, self._decode(batch, max_tokens, picker, ends, on_done), strict=True):
-                    texts[row] = ends.cut(self.text(ids))
-        return texts
+                    answers[row] = ids
+        return answers
 
     def first_token_logits(self, prompts: Sequence[Sequence[int]]) -> Tensor:
         """(prompts, vocabulary) float32."""
@@ -105,6 +119,14 @@ class Decoder:
                     out = torch.empty(len(prompts), batch.logits.shape[1])
                 out[batch.rows] = batch.logits.cpu()
         return torch.empty(0, 0) if out is None else out
+
+    def last_logits(self, ids: Sequence[int], count: int) -> Tensor:
+        """(count, vocabulary) float32 after the last `count` tokens of one row."""
+        self.check_lengths([ids[:-1]])
+        row = torch.tensor([list(ids)], device=self.device)
+        with torch.inference_mode():
+            cache = KeyValues([Prefix()], [1], self.device)
+            return self.forward(row, torch.arange(len(ids), device=self.device)[None], cache, count)[0].cpu()
 
     def text(self, ids: Sequence[int]) -> str:
         text: str = self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)

@@ -9,7 +9,6 @@ Source  include/llama.h of the llama.cpp that llama-cpp-python 0.3.36 brings.
 from __future__ import annotations
 
 import ctypes
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -43,14 +42,6 @@ def _keep_errors(level: int, text: bytes, user_data: ctypes.c_void_p) -> None:
         print(f"llama.cpp: {line}", file=sys.stderr)
 
 
-def default_threads() -> int:
-    """What OMP_NUM_THREADS says, else the cores that this process may run on."""
-    given = os.environ.get("OMP_NUM_THREADS", "")
-    if given.isdigit() and int(given) > 0:
-        return int(given)
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 class Weights:
     """A GGUF file in memory, with its vocabulary."""
 
@@ -61,7 +52,9 @@ class Weights:
         # Set after the binding's import, which sets one of its own.
         llama_cpp.llama_log_set(_keep_errors, ctypes.c_void_p(0))
         _errors.clear()
-        self.model = llama_cpp.llama_model_load_from_file(str(path).encode(), llama_cpp.llama_model_default_params())
+        settings = llama_cpp.llama_model_default_params()
+        settings.check_tensors = True  # NaN, infinite and impossible scales are named, not computed with
+        self.model = llama_cpp.llama_model_load_from_file(str(path).encode(), settings)
         if not self.model:
             said = next((line for line in _errors if "error" in line), "it gave no reason")
             raise UsageError(f"llama.cpp cannot load {path}: {said}", "the file is not a whole GGUF that it knows")
@@ -88,15 +81,15 @@ class Weights:
         assert count >= 0, count
         return list(ids[:count])
 
-    def detokenize(self, tokens: Sequence[int]) -> str:
-        """Text without special tokens."""
+    def detokenize(self, tokens: Sequence[int], *, special: bool = False) -> str:
+        """Text, without special tokens unless `special`."""
         if not tokens:
             return ""
         ids = (llama_cpp.llama_token * len(tokens))(*tokens)
         room = 64 * len(tokens)
         while True:
             text = ctypes.create_string_buffer(room)
-            count = llama_cpp.llama_detokenize(self.vocab, ids, len(tokens), text, room, False, False)
+            count = llama_cpp.llama_detokenize(self.vocab, ids, len(tokens), text, room, False, special)
             if count >= 0:
                 return text.raw[:count].decode("utf-8", "replace")
             room = -count
@@ -105,6 +98,13 @@ class Weights:
     def end_ids(self) -> frozenset[int]:
         """Tokens that end an answer."""
         return frozenset(token for token in range(self.size) if llama_cpp.llama_vocab_is_eog(self.vocab, token))
+
+    @cached_property
+    def added_ids(self) -> frozenset[int]:
+        """Tokens that the file marks as control tokens or as the user's own, and that are found in text before all."""
+        marks = llama_cpp.LLAMA_TOKEN_ATTR_CONTROL | llama_cpp.LLAMA_TOKEN_ATTR_USER_DEFINED
+        attributes = ((n, llama_cpp.llama_vocab_get_attr(self.vocab, n)) for n in range(self.size))
+        return frozenset(token for token, attribute in attributes if attribute & marks)
 
     def tokens_with(self, character: str) -> frozenset[int]:
         """Tokens that may complete a text which ends with this character: only after them is it worth looking for."""

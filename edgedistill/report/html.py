@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from edgedistill.report import alignment, words
-from edgedistill.report.picture import accuracy_against_size
+from edgedistill.report.picture import accuracy_against_size, accuracy_against_time
 from edgedistill.report.schema import Report
 
 
@@ -21,5 +21,6 @@ def page(report: Report, lineage: dict[str, str]) -> str:
         lstrip_blocks=True,
     )
     given = {"report": report, "lineage": lineage, "picture": accuracy_against_size(report), "words": words}
+    given["times"] = accuracy_against_time(report)
     given["curve"] = alignment.picture(report.alignment)
     return environment.get_template("page.html.j2").render(given)

@@ -11,10 +11,10 @@ def lineage_of(bundle: Bundle) -> dict[str, str]:
     found = Lineage.model_validate(bundle.manifest()["lineage"])
     return {
         "recipe": found.recipe,
-        "teacher": _origin(found.teacher),
-        "student before tuning": _origin(found.student),
-        "data": "; ".join(f"{data.task}, licence {data.licence}" for data in found.data),
-        "tuned by stage": found.tuned[:8],
+        **({"teacher": _origin(found.teacher)} if found.teacher else {}),
+        "student before tuning" if found.teacher else "student": _origin(found.student),
+        **({"data": "; ".join(f"{data.task}, licence {data.licence}" for data in found.data)} if found.data else {}),
+        **({"tuned by stage": found.tuned[:8]} if found.teacher else {}),
     }
 
 

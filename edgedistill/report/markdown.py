@@ -17,7 +17,18 @@ def page(report: Report, lineage: dict[str, str]) -> str:
     if budgets:
         parts += ["## Budgets", table(("budget", "limit", "got", "verdict", "evidence"), budgets)]
     if report.candidates:
-        head = ("candidate", "size", "accuracy (95%)", "drop", "parity", "first token", "decode", "memory", "")
+        head = (
+            "candidate",
+            "size",
+            words.quality_name(report),
+            "drop",
+            "parity",
+            "first token",
+            "decode",
+            "answer",
+            "memory",
+            "",
+        )
         parts += ["## Candidates", table(head, map(_candidate, report.candidates))]
         parts.append("`~` marks what is not measured on the device.")
     if report.alignment:
@@ -62,9 +73,10 @@ def _curve(alignment: Alignment) -> str:
 
 
 def _candidate(one: CandidateLine) -> tuple[str, ...]:
-    drop = f"{one.accuracy.drop:.3f} (at most {one.accuracy.drop_ci_high:.3f})" if one.accuracy else "-"
-    speed = words.first_token(one.latency), words.decode(one.latency), words.memory(one.memory_mib)
-    cells = one.name, words.size(one.bytes), words.accuracy(one), drop, words.parity(one), *speed, words.outcome(one)
+    drop = f"{one.accuracy.drop:.3f} (at most {one.accuracy.worst_drop:.3f})" if one.accuracy else "-"
+    times = words.first_token(one.latency), words.decode(one.latency), words.answer_time(one.latency)
+    speed = *times, words.memory(one.memory_mib)
+    cells = one.name, words.size(one.bytes), words.quality(one), drop, words.parity(one), *speed, words.outcome(one)
     return tuple(f"**{cell}**" for cell in cells) if one.chosen else cells
 
 

@@ -57,6 +57,29 @@ class Alignment(Section):
     curve: tuple[AlignPoint, ...]
 
 
+class Way(Section):
+    """One way of taking the answers to the test items, with 95% intervals."""
+
+    value: float
+    ci_low: float
+    ci_high: float
+    n: int
+    drop: float | None = None
+    """Paired with the float student's in the same way; null where it has none."""
+    drop_ci_low: float | None = None
+    drop_ci_high: float | None = None
+    mcnemar_p: float | None = None
+
+
+class PublicTask(Section):
+    """A task of the lm-evaluation-harness: its first figure."""
+
+    metric: str
+    value: float
+    stderr: float | None = None
+    n: int
+
+
 class StudentLine(Section):
     """The student before and after, on the task's test items, as float."""
 
@@ -70,6 +93,9 @@ class StudentLine(Section):
     details: dict[str, float] = {}
     """The grader's further figures of the tuned student, e.g. intent accuracy."""
     base_details: dict[str, float] = {}
+    ways: dict[str, Way] = {}
+    """The tuned student's answers taken in other ways, as for a candidate."""
+    lm_eval: dict[str, PublicTask] = {}
     arms: tuple[Arm, ...] = ()
 
 
@@ -95,8 +121,23 @@ class Accuracy(Section):
     drop: float
     drop_ci_low: float | None = None
     drop_ci_high: float
+    """By Tango's score; the gate wants this and `bootstrap_high` within the margin."""
+    bootstrap_low: float | None = None
+    bootstrap_high: float | None = None
     mcnemar_p: float | None = None
+    lost: int | None = None
+    """Items that only the float student answers right."""
+    gained: int | None = None
+    format_rate: float | None = None
+    length_ratio: float | None = None
+    """Characters of all answers against the float student's."""
+    ways: dict[str, Way] = {}
+    """`generation`, `likelihood` (the likeliest option of questions with options), `grammar` (within the task's)."""
     details: dict[str, float] = {}
+
+    @property
+    def worst_drop(self) -> float:
+        return max(self.drop_ci_high, self.bootstrap_high or self.drop_ci_high)
 
 
 class FirstToken(Section):
@@ -124,6 +165,8 @@ class Latency(Section):
     first_token_ms: FirstToken
     decode_tok_s: DecodeSpeed
     prefill_tok_s: float | None = None
+    answer_ms: float | None = None
+    """First token and decoding of an answer of the task's usual length, milliseconds."""
     evidence: Evidence
     conditions: dict[str, str | int | float | None] = {}
 
@@ -135,6 +178,25 @@ class Memory(Section):
     low: float | None = None
     high: float | None = None
     evidence: Evidence
+
+
+class TextLine(Section):
+    """Of a candidate without a task: how it foretells running text, beside the float student."""
+
+    tokens: int
+    perplexity: float
+    float_perplexity: float
+    ratio: float
+    ratio_ci_low: float
+    ratio_ci_high: float
+    kl_mean: float
+    """Nats per token, over all tokens of the text."""
+    kl_p99: float
+    same_top1: float
+    ratio_max: float
+    kl_mean_max: float
+    problems: tuple[str, ...] = ()
+    """What it does not keep."""
 
 
 class CandidateLine(Section):
@@ -149,9 +211,13 @@ class CandidateLine(Section):
     bits_per_weight: float
     parity: Parity | None = None
     accuracy: Accuracy | None = None
+    text: TextLine | None = None
     kl_mean: float | None = None
     kl_p99: float | None = None
     same_top1: float | None = None
+    kl_positions: int | None = None
+    """Answer tokens of held-out rows that KL and top token are taken at."""
+    lm_eval: dict[str, PublicTask] = {}
     latency: Latency | None = None
     memory_mib: Memory | None = None
     chosen: bool = False

@@ -52,11 +52,11 @@ def _budgets(report: Report) -> list[str]:
 
 
 def _candidates(report: Report) -> list[str]:
-    head = ("candidate", "size", "accuracy (95%)", "parity", "first token", "decode", "memory", "")
+    head = ("candidate", "size", words.quality_name(report), "parity", "first token", "decode", "memory", "")
     rows = []
     for one in report.candidates:
         speed = words.first_token(one.latency), words.decode(one.latency), words.memory(one.memory_mib)
-        facts = one.name, words.size(one.bytes), words.accuracy(one), words.parity(one)
+        facts = one.name, words.size(one.bytes), words.quality(one), words.parity(one)
         rows.append((*facts, *speed, words.outcome(one)))
     made = table.lines(head, rows, right=("size", "first token", "decode", "memory"), styles=_STYLES)
     is_estimated = any("~" in cell for row in rows for cell in row[4:7])

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from edgedistill.report.schema import Alignment, BudgetLine, CandidateLine, Latency, Memory, Report
+from edgedistill.report.schema import (
+    Accuracy,
+    Alignment,
+    BudgetLine,
+    CandidateLine,
+    Latency,
+    Memory,
+    PublicTask,
+    Report,
+)
 
 BUDGETS = {
     "first_token_ms": "first token",
@@ -10,6 +19,8 @@ BUDGETS = {
     "memory_mib": "memory",
     "package_mib": "file",
     "accuracy_drop": "accuracy",
+    "perplexity_ratio": "perplexity",
+    "kl_mean": "mean KL",
 }
 """Budget -> the word on the screen."""
 
@@ -55,6 +66,8 @@ def budget_name(budget: BudgetLine) -> str:
 def limit(budget: BudgetLine) -> str:
     """`<= 1500 ms`, `>= 8 tok/s`, `drop <= 0.02`"""
     sign = ">=" if budget.name in AT_LEAST else "<="
+    if budget.name == "perplexity_ratio":
+        return f"ratio {sign} {budget.limit:g}"
     return f"drop {sign} {number(budget.limit)}" if budget.name == "accuracy_drop" else _with_unit(sign, budget)
 
 
@@ -67,7 +80,9 @@ def got(budget: BudgetLine, chosen: CandidateLine | None) -> str:
     if budget.value is None:
         return "-"
     if budget.name == "accuracy_drop" and chosen and chosen.accuracy:
-        return f"{budget.value:.3f} (at most {chosen.accuracy.drop_ci_high:.3f})"
+        return f"{budget.value:.3f} (at most {chosen.accuracy.worst_drop:.3f})"
+    if budget.name == "perplexity_ratio" and chosen and chosen.text:
+        return f"{budget.value:.3f} (at most {chosen.text.ratio_ci_high:.3f})"
     low, high = _interval(budget, chosen)
     between = f" ({number(low)} to {number(high)})" if low is not None and high is not None else ""
     return f"{number(budget.value)} {budget.unit}{between}".strip()
@@ -105,6 +120,17 @@ def accuracy(candidate: CandidateLine) -> str:
     return f"{found.value:.3f} ({found.ci_low:.3f} to {found.ci_high:.3f})" if found else "-"
 
 
+def quality(candidate: CandidateLine) -> str:
+    """Accuracy; of a candidate without a task its perplexity over the float student's: `1.012 (1.004 to 1.020)`."""
+    text = candidate.text
+    return f"{text.ratio:.3f} ({text.ratio_ci_low:.3f} to {text.ratio_ci_high:.3f})" if text else accuracy(candidate)
+
+
+def quality_name(report: Report) -> str:
+    """What `quality` shows."""
+    return "perplexity ratio (95%)" if any(one.text for one in report.candidates) else "accuracy (95%)"
+
+
 def parity(candidate: CandidateLine) -> str:
     if candidate.parity is None:
         return "-"
@@ -128,6 +154,62 @@ def first_token(latency: Latency | None) -> str:
 
 def decode(latency: Latency | None) -> str:
     return f"{_about(latency.evidence)}{number(latency.decode_tok_s.p50)} tok/s" if latency else "-"
+
+
+def answer_time(latency: Latency | None) -> str:
+    if latency is None or latency.answer_ms is None:
+        return "-"
+    return f"{_about(latency.evidence)}{number(latency.answer_ms)} ms"
+
+
+WAYS = {"generation": "written", "likelihood": "by likelihood", "grammar": "within the grammar"}
+"""Way of taking an answer -> the words on the page."""
+
+
+def ways(report: Report) -> list[str]:
+    """Those in which any candidate's answers were taken."""
+    return [name for name in WAYS if any(one.accuracy and name in one.accuracy.ways for one in report.candidates)]
+
+
+def way(candidate: CandidateLine, name: str) -> str:
+    """`0.870 (0.840 to 0.895)`"""
+    found = candidate.accuracy.ways.get(name) if candidate.accuracy else None
+    return f"{found.value:.3f} ({found.ci_low:.3f} to {found.ci_high:.3f})" if found else "-"
+
+
+def changed(found: Accuracy) -> str:
+    """`12, 9`: items lost and gained."""
+    return "-" if found.lost is None or found.gained is None else f"{found.lost}, {found.gained}"
+
+
+def drops(found: Accuracy) -> str:
+    """`-0.003 to 0.021; -0.002 to 0.019`: both intervals of the drop."""
+    first = (found.drop_ci_low, found.drop_ci_high), (found.bootstrap_low, found.bootstrap_high)
+    return "; ".join(f"{low:.3f} to {high:.3f}" for low, high in first if low is not None and high is not None)
+
+
+def public(report: Report) -> list[str]:
+    """The harness's tasks, in their order."""
+    return list(dict.fromkeys(task for _, found in public_rows(report) for task in found))
+
+
+def public_rows(report: Report) -> list[tuple[str, dict[str, PublicTask]]]:
+    """Every model that has figures of the harness, the float student first."""
+    rows = [("float student", report.student.lm_eval)] if report.student else []
+    return [(name, found) for name, found in [*rows, *((one.name, one.lm_eval) for one in report.candidates)] if found]
+
+
+def public_figure(found: PublicTask | None) -> str:
+    """`acc 0.612 ± 0.049, n = 100`"""
+    if found is None:
+        return "-"
+    error = f" ± {found.stderr:.3f}" if found.stderr is not None else ""
+    return f"{found.metric} {found.value:.3f}{error}, n = {found.n}"
+
+
+def kl_positions(report: Report) -> str:
+    counts = [one.kl_positions for one in report.candidates if one.kl_positions]
+    return f"{counts[0]:,} answer tokens of held-out rows" if counts else "held-out rows"
 
 
 def memory(found: Memory | None) -> str:

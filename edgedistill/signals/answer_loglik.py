@@ -16,7 +16,6 @@ Source  ours; the choice among options is that of multiple-choice evaluation, e.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Sequence
 from statistics import fmean
 from typing import Annotated
@@ -25,6 +24,7 @@ from pydantic import Field
 
 from edgedistill.artifacts import Draft, Score
 from edgedistill.engine import Engine, user
+from edgedistill.options import closed_answers, texts_of
 from edgedistill.prompts import Example, plain_prompt
 from edgedistill.sections import PreferConfig
 from edgedistill.task import Item, Task
@@ -32,8 +32,6 @@ from edgedistill.task import Item, Task
 VERSION = 1
 
 _DIGITS = 6
-_LETTERED = re.compile(r"^\s*(\([A-Z]\))\s+\S", re.MULTILINE)
-_LISTED = re.compile(r"^\s*-\s+(\S.*?)\s*$", re.MULTILINE)
 
 
 class Config(PreferConfig):
@@ -66,24 +64,6 @@ def score(
         values = [round(credit_log([next(log_probs) for _ in own]), _DIGITS) for own in answers]
         found.append(Score(draft.id, draft.task, fmean(map(math.exp, values)), values=values))
     return found
-
-
-def texts_of(item: Item, closed: Sequence[str]) -> list[str]:
-    """What is scored for an item: the right answer first, then the other options, as the student would write them."""
-    options = next((found for found in (listed_options(item.question), closed) if item.answer in found), ())
-    others = [option for option in options if option != item.answer]
-    return [f"<ans>{answer}</ans>" for answer in (item.answer, *others)]
-
-
-def listed_options(question: str) -> list[str]:
-    """The answers that a question offers: `(A)`, `(B)` … at the start of a line, or the lines after `- `."""
-    return list(dict.fromkeys(_LETTERED.findall(question) or _LISTED.findall(question)))
-
-
-def closed_answers(items: Sequence[Item], most: int) -> list[str]:
-    """The distinct answers of the items, sorted, when they are at most this many and come twice on average."""
-    answers = sorted({item.answer for item in items})
-    return answers if 2 <= len(answers) <= most and 2 * len(answers) <= len(items) else []
 
 
 def credit_log(texts: Sequence[Sequence[float]]) -> float:

@@ -10,20 +10,20 @@ from edgedistill import bundle_manifest, bundle_texts
 from edgedistill.artifacts import Bundle, Candidate, Candidates, Measurements
 from edgedistill.bundle_manifest import SCHEMA, Data, Device, Lineage, Manifest, Origin
 from edgedistill.errors import IntegrityError
-from edgedistill.files import licence_texts, sha256_of, write_json, write_text
+from edgedistill.files import licence_texts, sha256_of_all, write_json, write_text
 from edgedistill.models import Model
 from edgedistill.store import stage
 from edgedistill.target import Target
 from edgedistill.task import Task
 
 
-@stage(version=2)  # v2: versions are those that measured, not those that bundle
+@stage(version=3)  # v3: a model may be a folder
 def bundle(
     out: Path,
     measured: Measurements,
     candidates: Candidates,
     tuned: Model,
-    teacher: Model,
+    teacher: Model | None,
     student: Model,
     tasks: list[Task],
     target: Target,
@@ -41,8 +41,9 @@ def bundle(
     found = measured.read()
     line = _chosen(found)
     candidate = _candidate(candidates, line)
-    model = f"model.{candidate.format}"
-    _copy_model(candidates.file(candidate), folder / model, line["sha256"])
+    source = candidates.file(candidate)
+    model = "onnx" if source.is_dir() else f"model.{candidate.format}"
+    _copy_model(source, folder / model, line["sha256"])
     shutil.copyfile(measured.golden, folder / "golden.jsonl")
     lineage = _lineage(recipe, teacher, student, tuned, tasks)
     _write_settings(folder, tuned, tasks)
@@ -51,14 +52,14 @@ def bundle(
         "target": _device(target),
         "model": model,
         "chosen": line,
-        "student": found["student"],
+        "student": found["student"] or {},
         "budgets": found["budgets"],
         "conditions": found.get("conditions", {}),
         "lineage": lineage,
         "versions": found["versions"],
     }
     bundle_texts.write_texts(folder, facts, tuned, tasks)
-    _copy_licences(folder / "LICENSES", {"teacher": teacher, "student": student}, tasks)
+    _copy_licences(folder / "LICENSES", {**({"teacher": teacher} if teacher else {}), "student": student}, tasks)
     manifest = Manifest(schema_=SCHEMA, files=bundle_manifest.listed(folder), **facts)
     bundle_manifest.write(folder, manifest)
     summary = f"{candidate.format} {candidate.quant}, {candidate.bytes / 1e6:,.1f} MB, {len(manifest.files)} files"
@@ -86,8 +87,11 @@ def _candidate(candidates: Candidates, line: dict[str, Any]) -> Candidate:
 
 
 def _copy_model(source: Path, to: Path, sha256: str) -> None:
-    shutil.copyfile(source, to)
-    if (found := sha256_of(to)) != sha256:
+    if source.is_dir():
+        shutil.copytree(source, to)
+    else:
+        shutil.copyfile(source, to)
+    if (found := sha256_of_all(to)) != sha256:
         raise IntegrityError(f"{source} has sha256 {found}, but {sha256} was measured", "`--fresh package` redoes it")
 
 
@@ -103,11 +107,11 @@ def _write_settings(folder: Path, tuned: Model, tasks: list[Task]) -> None:
         shutil.copyfile(task.grammar, folder / name)
 
 
-def _lineage(recipe: str, teacher: Model, student: Model, tuned: Model, tasks: list[Task]) -> Lineage:
+def _lineage(recipe: str, teacher: Model | None, student: Model, tuned: Model, tasks: list[Task]) -> Lineage:
     return Lineage(
         recipe=recipe,
-        teacher=Origin(name=teacher.name, sha256="" if teacher.server else teacher.key, licence=teacher.licence),
-        student=Origin(name=student.name, sha256=student.key, licence=student.licence),
+        teacher=_origin(teacher) if teacher else None,
+        student=_origin(student),
         tuned=tuned.key,
         data=tuple(
             Data(
@@ -120,6 +124,10 @@ def _lineage(recipe: str, teacher: Model, student: Model, tuned: Model, tasks: l
             for task in tasks
         ),
     )
+
+
+def _origin(model: Model) -> Origin:
+    return Origin(name=model.name, sha256="" if model.server else model.key, licence=model.licence)
 
 
 def _device(target: Target) -> Device:

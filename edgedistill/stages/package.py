@@ -6,35 +6,67 @@ from dataclasses import asdict
 from pathlib import Path
 
 from edgedistill import components
-from edgedistill.artifacts import Candidate, Candidates
+from edgedistill.artifacts import Calibration, Candidate, Candidates, Tailored
 from edgedistill.errors import UsageError
 from edgedistill.files import write_json, write_rows
 from edgedistill.models import Model
+from edgedistill.prompts import plain_prompt
 from edgedistill.sections import PackageConfig
 from edgedistill.store import stage
 from edgedistill.target import Target
+from edgedistill.task import Task
 
 
-@stage(version=1)
-def package(out: Path, student: Model, target: Target, config: PackageConfig) -> Candidates:
+@stage(version=2)  # v2: several exporters; a candidate may be a folder
+def package(
+    out: Path,
+    student: Model,
+    target: Target,
+    configs: tuple[PackageConfig, ...],
+    tailored: Tailored | None,
+    tasks: list[Task],
+    calibration: Calibration | None = None,
+) -> Candidates:
     """Export the tuned student, and list what came out.
 
+    Reads   Tailored: task, question, rationale. Exporters measure on them what a quantization costs; never on items.
+            None for a student that was trained elsewhere
+            Calibration: importance of columns and cost of matrices, where an exporter's config needs them
     Leaves  the candidates' files; candidates.jsonl: one Candidate per line, in the order of the recipe
-    Raises  UsageError when the target has no runtime for the exporter's format
+    Raises  UsageError when the target has no runtime for an exporter's format, or the student lacks tensors or numbers
     """
-    exporter = components.load("exporters", config.exporter)
-    if exporter.FORMAT not in target.formats:
-        raise UsageError(
-            f"target `{target.name}` has no runtime for {exporter.FORMAT}; it has: {', '.join(target.formats)}",
-            "choose another `package.exporter` in the recipe, or add the format to the target's `formats`",
-        )
-    candidates: list[Candidate] = exporter.export(out, student, target, config)
+    from edgedistill.ml import soundness
+
+    exporters = [components.load("exporters", config.exporter) for config in configs]
+    for exporter in exporters:
+        _check_format(exporter.FORMAT, target)
+    soundness.check(student)
+    rows = _rows(tailored, tasks)
+    candidates: list[Candidate] = []
+    for exporter, config in zip(exporters, configs, strict=True):
+        more = {"calibration": calibration} if config.needs_calibration else {}
+        candidates += exporter.export(out, student, target, config, rows, **more)
     write_rows(out / "candidates.jsonl", [asdict(candidate) for candidate in candidates])
     smallest, largest = (pick(candidates, key=lambda c: c.bytes) for pick in (min, max))
     count = f"{len(candidates)} candidate{'s' if len(candidates) != 1 else ''}"
     summary = f"{count}, {_size(smallest)}" + (f" to {_size(largest)}" if len(candidates) > 1 else "")
     write_json(out / "counts.json", {"rows": len(candidates), "summary": summary})
     return Candidates(out)
+
+
+def _check_format(name: str, target: Target) -> None:
+    if name not in target.formats:
+        raise UsageError(
+            f"target `{target.name}` has no runtime for {name}; it has: {', '.join(target.formats)}",
+            "choose another `package.exporter` in the recipe, or add the format to the target's `formats`",
+        )
+
+
+def _rows(tailored: Tailored | None, tasks: list[Task]) -> list[tuple[str, str]]:
+    """(prompt, answer) as the student was trained on them."""
+    descriptions = {task.name: task.info.description for task in tasks}
+    rows = tailored.rows() if tailored else ()
+    return [(plain_prompt(descriptions[row.task], row.question), row.rationale) for row in rows]
 
 
 def _size(candidate: Candidate) -> str:

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
-import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,9 @@ _PRE = "tokenizer.ggml.pre"
 
 
 def convert(request: dict[str, Any]) -> dict[str, Any]:
-    """`{sources, model, out, name}` -> `{pre, warning, is_tied}`; the file lies at `out`.
+    """`{sources, model, out, name, rows}` -> `{pre, warning, is_tied}`; the file lies at `out`.
+
+    `rows` may be left out: texts of the recipe, on which the tokenizer is tried beside the built-in ones.
 
     Raises  UsageError for an architecture that the converter does not know, and for a tokenizer whose ids llama.cpp
             cannot reproduce
@@ -39,7 +40,7 @@ def convert(request: dict[str, Any]) -> dict[str, Any]:
         vocabulary = out.with_name(f".{out.name}.vocabulary.tmp")
         try:
             converter.write_vocabulary(vocabulary)
-            warning = _choose_splitting_rule(converter, vocabulary, sources)
+            warning = _choose_splitting_rule(converter, vocabulary, sources, request.get("rows", ()))
         finally:
             vocabulary.unlink(missing_ok=True)
         converter.make(out).write()
@@ -114,20 +115,18 @@ class Converter:
                 reason = error
         raise UsageError(f"llama.cpp's converter cannot read the tokenizer: {reason}")
 
-    def expected(self) -> dict[str, list[int]]:
-        """Text -> ids of the Hugging Face tokenizer: one rendered conversation, the test texts, and for one that
-        is not known by hash, texts made of its own tokens."""
+    def expected(self, rows: Sequence[str]) -> dict[str, list[int]]:
+        """Text -> ids of the Hugging Face tokenizer: one rendered conversation, the test texts, the recipe's own rows,
+        and for a tokenizer that is not known by hash, texts made of its own tokens. Each as the tokenizer reads it."""
         own = [] if self.is_recognized else tokenization.texts_of_tokens(self.tokenizer)
-        texts = (_rendered(self.tokenizer), *tokenization.TEXTS, *own)
-        return {text: self.tokenizer.encode(text, add_special_tokens=False) for text in texts}
+        read = [tokenization.as_read(self.tokenizer, text) for text in (*tokenization.TEXTS, *rows, *own)]
+        texts = (_rendered(self.tokenizer), *read)
+        return {text: self.tokenizer.encode(text, add_special_tokens=False) for text in texts if text}
 
-    def composition_warning(self) -> str:
-        """Said where the Hugging Face tokenizer composes Unicode (NFC) before it splits."""
-        raw, composed = tokenization.DECOMPOSED, unicodedata.normalize("NFC", tokenization.DECOMPOSED)
-        encode = self.tokenizer.encode
-        if encode(raw, add_special_tokens=False) != encode(composed, add_special_tokens=False):
-            return ""
-        return "this tokenizer composes Unicode (NFC) and llama.cpp does not; an app should compose its text first"
+    def warnings(self) -> list[str]:
+        """What the Hugging Face tokenizer does to text, and llama.cpp does not."""
+        found = tokenization.habits(lambda text: tokenization.as_read(self.tokenizer, text))
+        return [f"{name}: {habit}" for name, habit in found.items()]
 
 
 def _hide_tokens_beyond(tokenizer: Any, rows: int | None) -> None:
@@ -143,27 +142,31 @@ def _no_sentencepiece(model: Any, add_to_gguf: bool = True) -> None:
     raise FileNotFoundError("no tokenizer.model, or the package sentencepiece is not installed")
 
 
-def _choose_splitting_rule(converter: Converter, vocabulary: Path, sources: Path) -> str:
-    """Set `converter.pre`; a warning where ids differ although the converter knows the tokenizer."""
-    expected = converter.expected()
+def _choose_splitting_rule(converter: Converter, vocabulary: Path, sources: Path, rows: Sequence[str]) -> str:
+    """Set `converter.pre`; what the user should know, empty when there is nothing.
+
+    A tokenizer that the converter knows by hash has a rule that was made for it; where that one differs on a text, the
+    text is named and parity decides. A rule of our choosing must give the ids of every text.
+    """
+    expected, said = converter.expected(rows), converter.warnings()
     if gguf_file.read(vocabulary).metadata["tokenizer.ggml.model"] == "gpt2" and not converter.is_recognized:
         converter.pre = _fitting_rule(vocabulary, expected, sources, converter.folder)
-        return converter.composition_warning()
+        return "; ".join(said)
     differing = tokenization.first_difference(vocabulary, expected)
-    if differing is None:
-        return converter.composition_warning()
-    if converter.is_recognized and (converter.has_sentencepiece or converter.pre != "default"):
-        return f"llama.cpp and the Hugging Face tokenizer differ on {_short(differing)}"
-    raise UsageError(
-        f"llama.cpp cannot reproduce this tokenizer: its token ids differ first on {_short(differing)}",
-        "put the model's original tokenizer.model beside tokenizer.json, and install the package sentencepiece",
-    )
+    if differing and converter.pre == "default":
+        raise UsageError(
+            f"llama.cpp cannot reproduce this tokenizer: its token ids differ first on {differing}",
+            "put the model's original tokenizer.model beside tokenizer.json, or choose another student",
+        )
+    if differing:
+        said.append(f"llama.cpp and the Hugging Face tokenizer differ on {differing}")
+    return "; ".join(said)
 
 
 def _fitting_rule(vocabulary: Path, expected: dict[str, list[int]], sources: Path, folder: Path) -> str:
     """The first of llama.cpp's splitting rules that gives the expected ids for every text."""
     rules = tokenization.splitting_rules(sources, folder)
-    texts, furthest = list(expected), 0
+    texts, furthest, closest = list(expected), -1, None
     for rule in rules:
         tried = gguf_file.with_text(vocabulary, _PRE, rule, vocabulary.with_suffix(".rule.tmp"))
         try:
@@ -172,21 +175,19 @@ def _fitting_rule(vocabulary: Path, expected: dict[str, list[int]], sources: Pat
             tried.unlink()
         if differing is None:
             return rule
-        furthest = max(furthest, texts.index(differing))
+        if texts.index(differing.text) > furthest:
+            furthest, closest = texts.index(differing.text), differing
     raise UsageError(
         f"llama.cpp cannot reproduce this tokenizer: none of its {len(rules)} splitting rules gives the Hugging Face "
-        f"tokenizer's ids. The closest rule differs first on {_short(texts[furthest])}",
+        f"tokenizer's ids. The closest rule differs first on {closest}",
         "choose a student whose tokenizer llama.cpp supports; a model that reads other token ids on the device is not "
         "the model that was trained",
     )
 
 
-def _short(text: str) -> str:
-    return repr(text if len(text) <= 60 else text[:57] + "...")
-
-
 def _rendered(tokenizer: Any) -> str:
-    conversation = [{"role": "user", "content": "Hello, is it 5 o'clock?"}]
+    asked = tokenization.as_read(tokenizer, "Hello, is it 5 o'clock?")
+    conversation = [{"role": "user", "content": asked}]
     text: str = tokenizer.apply_chat_template(conversation, tokenize=False, add_generation_prompt=True)
     return text
 

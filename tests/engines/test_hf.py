@@ -178,6 +178,19 @@ def test_first_token_log_probs_equal_the_models(engine: HfEngine, folder: Path) 
         assert float((torch.tensor(row) - logits.log_softmax(0)).abs().max()) < 1e-4
 
 
+def test_steps_and_answer_ids_are_those_of_the_greedy_answer(engine: HfEngine) -> None:
+    """The first step is the first token's distribution, and each answer token is the likeliest of its step."""
+    said = [user(question) for question in QUESTIONS]
+    answers = engine.answer_ids(said, max_tokens=8)
+    assert [engine.text_of(answer) for answer in answers] == engine.generate(said, max_tokens=8)
+    first = engine.first_token_log_probs(said)
+    for row, (messages, answer) in enumerate(zip(said, answers, strict=True)):
+        steps = engine.step_log_probs(messages, answer)
+        assert steps.shape == (len(answer) + 1, first.shape[1])
+        assert abs(steps[0] - first[row]).max() < 1e-4
+        assert steps[: len(answer)].argmax(axis=1).tolist() == answer
+
+
 def test_a_model_with_recurrent_state_is_refused_with_the_reason(tiny_qwen2: Path, tmp_path: Path) -> None:
     from transformers import MambaConfig, MambaForCausalLM
 

@@ -17,7 +17,7 @@ SAID = [user(text) for text in ("hello", "turn off the light in the kitchen", ""
 
 @pytest.fixture(scope="module")
 def engine(tiny_candidates):
-    with llama.open_gguf(tiny_candidates.path / "model-f16.gguf", context=512, threads=1) as opened:
+    with llama.open_file(tiny_candidates.path / "model-f16.gguf", context=512, threads=1) as opened:
         yield opened
 
 
@@ -137,9 +137,9 @@ def test_a_broken_file_is_refused_with_its_name(tmp_path, tiny_candidates):
     for name, content in (("cut.gguf", whole[: len(whole) // 2]), ("text.gguf", b"not a model")):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(UsageError, match=f"cannot load .*{name}"):
-            llama.open_gguf(tmp_path / name, context=64)
+            llama.open_file(tmp_path / name, context=64)
     with pytest.raises(UsageError, match="does not exist"):
-        llama.open_gguf(tmp_path / "nowhere.gguf", context=64)
+        llama.open_file(tmp_path / "nowhere.gguf", context=64)
 
 
 def test_a_folder_with_one_gguf_file_is_that_file(tmp_path, tiny_candidates):
@@ -171,9 +171,9 @@ def test_the_template_is_the_one_in_the_file(tiny_candidates, edited_gguf):
     """Not one that llama.cpp knows by its looks. The file says that BOS is added, so it is: once."""
     source = tiny_candidates.path / "model-f16.gguf"
     file = edited_gguf(source, template="{{ messages[0]['content'] | upper }}!", adds_bos=True)
-    with llama.open_gguf(file, context=64) as opened:
+    with llama.open_file(file, context=64) as opened:
         assert opened.render(user("hello")) == "HELLO!"
         ids = opened.token_ids(user("hello"))
     file = edited_gguf(source, template="{{ bos_token }}{{ messages[0]['content'] | upper }}!", adds_bos=True)
-    with llama.open_gguf(file, context=64) as opened:
+    with llama.open_file(file, context=64) as opened:
         assert opened.token_ids(user("hello")) == ids

@@ -177,7 +177,7 @@ def prompts() -> list[Any]:
 def test_greedy_answers_are_those_of_llama_cpp_itself(engine, teacher_gguf):
     done: list[int] = []
     got = engine.generate(prompts(), max_tokens=64, stop="</ans>", on_done=done.append)
-    with llama.open_gguf(teacher_gguf, context=1024, threads=1) as itself:
+    with llama.open_file(teacher_gguf, context=1024, threads=1) as itself:
         expected = itself.generate(prompts(), max_tokens=64, stop="</ans>")
     assert sum(done) == len(SAID)
     assert all(text.endswith("</ans>") for text in got)

@@ -16,12 +16,13 @@ from pathlib import Path
 
 import pytest
 
-from edgedistill import gguf_file
+from edgedistill import gguf_file, quantized
 from edgedistill.errors import IntegrityError, UsageError
 from edgedistill.exporters import gguf
 from edgedistill.files import sha256_of
 from edgedistill.models import Model, shape_of
 from edgedistill.quantization import expected_types, type_counts
+from edgedistill.quants import QuantEntry
 from edgedistill.target import Target
 from edgedistill.toolchain import tokenization
 
@@ -78,7 +79,7 @@ def test_every_candidate_holds_the_model_in_the_foretold_types(llama, tiny_llama
 def test_what_is_said_about_a_candidate_is_what_the_file_holds(llama, tmp_path):
     q8 = tmp_path / "model-q8_0.gguf"
     shutil.copyfile(llama["Q8_0"], q8)
-    candidate = gguf._candidate(q8, "Q8_0")
+    candidate = gguf._candidate(q8, QuantEntry(quant="Q8_0"))
     from gguf import GGUFReader
 
     tensors = GGUFReader(q8).tensors
@@ -268,7 +269,7 @@ def test_quants_are_checked_when_the_recipe_is_read():
 def test_an_unforeseen_type_is_an_error(llama):
     head = gguf_file.read(llama["Q4_0"])
     with pytest.raises(IntegrityError, match=r"than was foretold(.|\n)*blk.0.attn_k.weight: Q4_0, expected Q8_0"):
-        gguf._compare_types(head, {**head.types, "blk.0.attn_k.weight": "Q8_0"}, "Q4_0")
+        quantized.compare_types(head, {**head.types, "blk.0.attn_k.weight": "Q8_0"}, "Q4_0")
 
 
 KILLED = """

@@ -12,7 +12,7 @@ import pytest
 from click import unstyle
 from pydantic import ValidationError
 
-from edgedistill.report import assemble, html, markdown, terminal, words
+from edgedistill.report import assemble, html, labels, markdown, pareto, terminal, words
 from edgedistill.report.schema import BudgetLine, BundleLine, Report
 from edgedistill.store import Step
 
@@ -200,14 +200,14 @@ def test_a_value_that_was_not_taken_is_a_dash_and_not_zero():
 def test_markdown_tables_are_whole():
     lines = markdown.page(report(), LINEAGE).splitlines()
     widths = [line.count("|") for line in lines if line.startswith("|")]
-    assert set(widths) == {6, 10, 3}  # 5, 9 and 2 columns, and the stages' 5
+    assert set(widths) == {6, 11, 3}  # 5, 10 and 2 columns, and the stages' 5
     assert any("**gguf Q8_0**" in line for line in lines)
 
 
 class Page(HTMLParser):
     """Tags that are opened and closed in order, and every address in them."""
 
-    VOID = frozenset(("meta", "line", "circle", "path"))
+    VOID = frozenset(("meta", "line", "circle", "rect", "path"))
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -248,6 +248,60 @@ def test_html_shows_every_candidate_in_tables_and_picture():
     assert "base student 0.250" in text
 
 
+def evaluated(format_name: str, quant: str, mib: float, accuracy: float, answer_ms: float) -> dict[str, Any]:
+    line = candidate(quant, mib, accuracy, format=format_name)
+    line["latency"]["answer_ms"] = answer_ms
+    return line
+
+
+def test_the_front_holds_what_no_other_beats_in_everything():
+    """B is slower, larger and less accurate than A; C is only smaller, D only faster than A."""
+    lines = [
+        evaluated("gguf", "A", 4, 0.9, 100),
+        evaluated("gguf", "B", 5, 0.89, 110),
+        evaluated("gguf", "C", 2, 0.8, 120),
+        evaluated("onnx_genai", "D", 9, 0.7, 60),
+        candidate("E", 1, 0.95, parity={**candidate("E", 1, 1)["parity"], "passed": False}),
+        {**candidate("F", 1, 0.9), "parity": None, "accuracy": None},
+    ]
+    made = report(candidates=lines)
+    assert [one.quant for one in pareto.front(made.candidates)] == ["A", "C", "D"]
+    drawn = html.page(made, LINEAGE).partition("Accuracy against the time of an answer")[2].partition("</svg>")[0]
+    assert drawn.count('class="other beaten"') == 1 and drawn.count('class="other front"') == 3
+    assert drawn.count("<rect") == 1, "one is not GGUF"
+    assert "predicted time of an answer" in drawn
+
+
+def test_names_cover_no_point_and_no_other_name():
+    points = [(100.0 + 3 * n, 200.0 + 2 * (n % 3), 5.0, f"Q{n}_K_M") for n in range(12)]
+    frame = labels.Box(50, 20, 600, 350)
+    placed = labels.place(points, frame)
+    assert sum(label is not None for label in placed) >= 10
+    boxes = [
+        labels.Box(at.x, at.y - 6.5, at.x + labels.CHARACTER * len(text), at.y + 6.5)
+        for at, (_, _, _, text) in zip(placed, points, strict=True)
+        if at
+    ]
+    assert all(box.is_within(frame) for box in boxes)
+    assert not any(one.meets(other) for n, one in enumerate(boxes) for other in boxes[n + 1 :])
+    dots = [labels.Box(x - r, y - r, x + r, y + r) for x, y, r, _ in points]
+    assert not any(box.meets(dot) for box in boxes for dot in dots)
+
+
+def test_every_way_of_answering_and_public_tasks_are_shown():
+    line = candidate("Q8_0", 3.3, 0.898, chosen=True, rejected_because=[])
+    way = {"value": 0.7, "ci_low": 0.66, "ci_high": 0.74, "n": 600}
+    line["accuracy"] |= {"lost": 12, "gained": 9, "bootstrap_low": -0.01, "bootstrap_high": 0.031, "format_rate": 0.987}
+    line["accuracy"]["ways"] = {"generation": way, "grammar": {**way, "value": 0.712}}
+    line["lm_eval"] = {"arc_easy": {"metric": "acc", "value": 0.612, "stderr": 0.049, "n": 100}}
+    text = html.page(report(candidates=[line]), LINEAGE)
+    for shown in ("within the grammar", "0.712 (0.660 to 0.740)", "12, 9", "0.987", "-0.010 to 0.031"):
+        assert shown in text
+    assert "by likelihood" not in text
+    assert "acc 0.612 ± 0.049, n = 100" in text
+    assert "at most 0.031" in page(report(candidates=[line])), "the wider of the two intervals"
+
+
 def test_text_of_a_recipe_cannot_break_out_of_the_page():
     made = report().model_copy(update={"recipe": "<script>alert(1)</script>"})
     text = html.page(made, {"<b>": '"&<i>'})
@@ -257,7 +311,8 @@ def test_text_of_a_recipe_cannot_break_out_of_the_page():
 
 def test_picture_places_candidates_by_size_and_accuracy():
     text = html.page(report(), LINEAGE)
-    centers = [tuple(map(float, found)) for found in re.findall(r'cx="([\d.]+)" cy="([\d.]+)"', text)]
+    drawn = text[text.index("Accuracy against file size of") :]
+    centers = [tuple(map(float, found)) for found in re.findall(r'cx="([\d.]+)" cy="([\d.]+)"', drawn)]
     by_size = sorted(centers)
     assert len(by_size) == 4
     assert [y for _, y in by_size] == sorted((y for _, y in by_size), reverse=True)  # larger here is better: higher up

@@ -13,7 +13,7 @@ from edgedistill.artifacts import Draft, Score
 from edgedistill.engine import open_engine
 from edgedistill.files import write_rows
 from edgedistill.models import Model
-from edgedistill.signals.answer_loglik import Config, closed_answers, credit_log, listed_options, score, texts_of
+from edgedistill.signals.answer_loglik import Config, credit_log, score
 from edgedistill.task import Item
 
 
@@ -35,26 +35,6 @@ def test_a_closed_answer_counts_its_share_among_the_options_by_hand() -> None:
     texts = [[math.log(0.3), math.log(0.2)], [math.log(0.1)], [math.log(0.04)]]
     assert math.exp(credit_log(texts)) == pytest.approx(0.3)
     assert math.exp(credit_log([[-2000.0], [-2000.0 + math.log(3)]])) == pytest.approx(0.25)
-
-
-def test_options_are_read_from_the_question() -> None:
-    lettered = "Which?\nOptions:\n(A) one\n(B) two (C) not this\n(C) three"
-    assert listed_options(lettered) == ["(A)", "(B)", "(C)"]
-    assert listed_options("Return?\nOptions:\n- Yes\n- No") == ["Yes", "No"]
-    assert listed_options("What is 3 - 2?") == []
-    assert texts_of(Item("1", lettered, "(B)"), []) == ["<ans>(B)</ans>", "<ans>(A)</ans>", "<ans>(C)</ans>"]
-
-
-def test_options_are_the_answers_of_a_closed_task() -> None:
-    items = [Item(f"{n}", "q", answer) for n, answer in enumerate(("Yes", "No", "Yes", "No"))]
-    assert closed_answers(items, 10) == ["No", "Yes"]
-    assert closed_answers(items, 1) == closed_answers(items, 0) == []
-    assert closed_answers(items[:3], 10) == [], "three items say little about what else may be asked"
-    assert closed_answers([Item("1", "q", "Yes")] * 8, 10) == [], "one answer alone would always be certain"
-    assert texts_of(items[0], ["No", "Yes"]) == ["<ans>Yes</ans>", "<ans>No</ans>"]
-    assert texts_of(Item("9", "q", "Maybe"), ["No", "Yes"]) == ["<ans>Maybe</ans>"]
-    options_without_the_answer = Item("9", "q\n- here\n- there", "Yes")
-    assert texts_of(options_without_the_answer, ["No", "Yes"]) == ["<ans>Yes</ans>", "<ans>No</ans>"]
 
 
 def test_values_keep_every_item_and_give_the_standard_error_by_hand() -> None:

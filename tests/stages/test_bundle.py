@@ -18,7 +18,7 @@ from edgedistill.artifacts import Bundle, Candidate, Candidates, Measurements, S
 from edgedistill.build import Built
 from edgedistill.commands import build as command
 from edgedistill.errors import IntegrityError, UsageError
-from edgedistill.files import sha256_of, write_json, write_rows, write_text
+from edgedistill.files import sha256_of, sha256_of_all, write_json, write_rows, write_text
 from edgedistill.models import Model
 from edgedistill.report import assemble
 from edgedistill.report.lineage import lineage_of
@@ -362,3 +362,40 @@ def test_two_publish_one_after_the_other(made, tmp_path, monkeypatch):
         monkeypatch.setattr("edgedistill.locks.say", say)
         bundle_manifest.publish(made.folder, dist)
     assert said == [f"waiting: another build is working on {dist / 'demo-board'}"]
+
+
+@pytest.fixture
+def given_onnx(given) -> dict[str, Any]:
+    """The chosen candidate is a folder."""
+    candidates = given["candidates"]
+    folder = candidates.path / "onnx_genai-int4"
+    folder.mkdir()
+    for name in ("model.onnx", "model.onnx.data", "genai_config.json", "tokenizer.json"):
+        (folder / name).write_text(f"what {name} holds")
+    row = Candidate("onnx_genai", "INT4", folder.name, 80, sha256_of_all(folder), {"INT4": 3}, 4.5, 1000, 70)
+    write_rows(candidates.path / "candidates.jsonl", [asdict(row)])
+    found = given["measured"].read()
+    line = {**found["candidates"][1], **asdict(row), "chosen": True}
+    versions = {**found["versions"], "onnxruntime-genai": "0.18.0"}
+    write_json(given["measured"].path / "measurements.json", {**found, "candidates": [line], "versions": versions})
+    return given
+
+
+def test_a_model_of_several_files_ships_as_a_folder(given_onnx, tmp_path):
+    made = bundle.function(tmp_path / "out", **given_onnx)
+    names = {path.name for path in (made.folder / "onnx").iterdir()}
+    assert names == {"model.onnx", "model.onnx.data", "genai_config.json", "tokenizer.json"}
+    assert not (made.folder / "Modelfile").exists(), "Ollama runs GGUF only"
+    assert 'runtime.Model("onnx")' in (made.folder / "run.sh").read_text()
+    assert "onnxruntime-genai 0.18.0" in (made.folder / "MODEL_CARD.md").read_text()
+    manifest = bundle_manifest.open_bundle(made.folder)
+    assert manifest.model == "onnx" and "onnx/model.onnx.data" in manifest.files
+    (made.folder / "onnx" / "model.onnx.data").write_text("what another data holds")
+    with pytest.raises(IntegrityError, match=r"onnx/model\.onnx\.data: .* bytes, expected"):
+        bundle_manifest.open_bundle(made.folder)
+
+
+def test_a_file_of_a_folder_that_was_changed_after_measuring_does_not_ship(given_onnx, tmp_path):
+    (given_onnx["candidates"].path / "onnx_genai-int4" / "genai_config.json").write_text("edited")
+    with pytest.raises(IntegrityError, match="was measured"):
+        bundle.function(tmp_path / "out", **given_onnx)

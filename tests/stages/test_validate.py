@@ -10,17 +10,19 @@ from typing import Any
 
 import pytest
 
-from edgedistill import accuracy, choice, golden, latency, target
+from edgedistill import accuracy, golden, latency, target
 from edgedistill.artifacts import Candidate, Candidates, Measurements
 from edgedistill.engines import llama
 from edgedistill.errors import IntegrityError
-from edgedistill.files import read_rows, write_rows
+from edgedistill.files import read_rows, sha256_of, write_rows
 from edgedistill.models import Model
 from edgedistill.recipe import Budgets
 from edgedistill.report.schema import BudgetLine, CandidateLine, StudentLine
 from edgedistill.sections import ValidateConfig
 from edgedistill.stages import validate as module
 from edgedistill.target import Target
+from edgedistill.task import Task
+from edgedistill.task import load as load_task
 
 CONFIG = ValidateConfig(golden_cases=8, max_tokens=8, context=512)
 RPI5 = target.load("rpi5")
@@ -37,11 +39,14 @@ def run(tiny_llama, other_llama, tiny_candidates, counting_task, tmp_path, monke
         student: Path = tiny_llama,
         device: Target = RPI5,
         budgets: Budgets = RPI5.budgets,
+        task: Task = counting_task,
+        max_tokens: int = CONFIG.max_tokens,
     ) -> Measurements:
         folder = tmp_path / out
         folder.mkdir(exist_ok=True)
         models = Model(student, "tuned"), Model(other_llama, "base")
-        return module.validate.function(folder, candidates, *models, [counting_task], device, budgets, CONFIG, 5)
+        config = CONFIG.model_copy(update={"max_tokens": max_tokens})
+        return module.validate.function(folder, candidates, *models, [task], None, device, budgets, config, 5)
 
     return run
 
@@ -51,7 +56,7 @@ def only(candidates: Candidates, file: Path, folder: Path) -> Candidates:
     folder.mkdir()
     first = next(iter(candidates.rows()))
     (folder / file.name).symlink_to(file)
-    write_rows(folder / "candidates.jsonl", [asdict(replace(first, file=file.name))])
+    write_rows(folder / "candidates.jsonl", [asdict(replace(first, file=file.name, sha256=sha256_of(file)))])
     return Candidates(folder, "edited")
 
 
@@ -79,7 +84,7 @@ def test_everything_is_measured_and_an_interrupted_run_ends_alike(run, tmp_path,
     assert answers == {"base", "tuned", "gguf-F16", "gguf-Q8_0"}
     assert len(list(read_rows(tmp_path / "whole" / "golden.jsonl"))) == 8
 
-    opened = llama.open_gguf
+    opened = llama.open_file
 
     def interrupted(path: Path, **settings: Any) -> Any:
         if "q8_0" in path.name:
@@ -87,7 +92,7 @@ def test_everything_is_measured_and_an_interrupted_run_ends_alike(run, tmp_path,
         return opened(path, **settings)
 
     with monkeypatch.context() as patch:
-        patch.setattr(llama, "open_gguf", interrupted)
+        patch.setattr(llama, "open_file", interrupted)
         with pytest.raises(KeyboardInterrupt):
             run("again")
     assert (tmp_path / "again" / "candidates" / "gguf-F16.json").is_file()
@@ -156,6 +161,38 @@ def test_weights_of_another_model_are_named(run, other_llama, tiny_candidates, t
     assert found["kl_mean"] > 0.02
 
 
+def test_what_cannot_keep_a_budget_is_not_evaluated_and_says_why(run, tiny_candidates, tmp_path):
+    """The F16 file has 2.6 MiB, the Q8_0 one 1.4."""
+    budgets = Budgets(package_mib=2, accuracy_drop=1)
+    measured = run("out", budgets=budgets)
+    found = {line["quant"]: CandidateLine(**line) for line in measured.read()["candidates"]}
+    assert found["F16"].parity is None and found["F16"].accuracy is None
+    assert found["F16"].rejected_because == ("the file has 2.6 MiB, the budget is 2.0 MiB; not evaluated",)
+    assert found["F16"].latency is not None and found["F16"].latency.evidence == "predicted"
+    assert found["Q8_0"].chosen
+    assert not (tmp_path / "out" / "answers" / "gguf-F16.jsonl").exists()
+    assert measured.summary == "1 of 1 candidates pass parity, Q8_0 chosen; 1 not evaluated"
+
+
+def test_options_and_grammar_are_second_figures_beside_the_written_answers(run, counting_task, tmp_path):
+    """Random weights write nothing of use, but the grammar lets them answer with a digit only."""
+    rows = [{"id": f"t{n}", "question": f"Which?\n(A) {n}\n(B) none", "answer": "(A)"} for n in range(6)]
+    write_rows(counting_task.path / "test.jsonl", rows)
+    about = counting_task.path / "task.yaml"
+    about.write_text(f"{about.read_text()}grammar: answer.gbnf\n")
+    (counting_task.path / "answer.gbnf").write_text('root ::= "<ans>(" [AB] ")</ans>"')
+    line = CandidateLine(**run("out", task=load_task(counting_task.path), max_tokens=16).read()["candidates"][0])
+    assert line.accuracy is not None
+    ways = line.accuracy.ways
+    assert {name: way.n for name, way in ways.items()} == {"generation": 6, "likelihood": 6, "grammar": 6}
+    assert line.accuracy.value == ways["generation"].value and line.accuracy.format_rate == 0
+    assert ways["likelihood"].drop is not None and ways["grammar"].drop is None
+    within = [row["text"] for row in read_rows(tmp_path / "out" / "answers" / "gguf-F16.grammar.jsonl")]
+    assert set(within) <= {"<ans>(A)</ans>", "<ans>(B)</ans>"} and len(within) == 6
+    chosen = [row["right"] for row in read_rows(tmp_path / "out" / "answers" / "gguf-F16.likelihood.jsonl")]
+    assert sum(chosen) / 6 == pytest.approx(ways["likelihood"].value, abs=1e-6)
+
+
 def test_on_this_machine_times_and_memory_are_measured(run, tiny_candidates, tmp_path, monkeypatch):
     monkeypatch.setattr(latency, "RUNS", 4)
     first = next(iter(tiny_candidates.rows()))
@@ -177,79 +214,10 @@ def test_on_a_busy_machine_the_build_says_how_to_measure_again(counting_task, tm
     monkeypatch.setattr(latency, "measure", lambda *_, **__: raw)
     candidate = Candidate("gguf", "F16", "model.gguf", 1, "", {}, 16.0, 1, 1)
     questions = accuracy.of([counting_task], 8)
-    module._measured(tmp_path / "model.gguf", candidate, questions, target.load("host"), CONFIG)
+    module._measured(tmp_path / "model.gguf", candidate, questions.conversations, target.load("host"), CONFIG.context)
     said = capsys.readouterr().err
     assert "warning: F16: other processes kept 1.5 cores busy before the runs" in said
     assert "`--fresh validate`" in said
-
-
-def candidate_line(quant: str, size: int, value: float, high: float, passed: bool = True) -> dict[str, Any]:
-    conditions = {"where": "local", "runs": 20, "noisy": None}
-    return {
-        "format": "gguf",
-        "quant": quant,
-        "bytes": size * choice.MIB,
-        "parity": {"passed": passed},
-        "parity_difference": "" if passed else "case empty: …",
-        "accuracy": {"value": value, "drop": 0.9 - value, "drop_ci_high": high, "n": 300},
-        "latency": {
-            "first_token_ms": {"p50": 40.0},
-            "decode_tok_s": {"p50": 50.0},
-            "evidence": "measured",
-            "conditions": conditions,
-        },
-        "memory_mib": {"peak": 60.0, "evidence": "measured"},
-    }
-
-
-LIMITS = Budgets(accuracy_drop=0.02, decode_tok_s=10, package_mib=50)
-
-
-def test_the_smallest_that_is_shown_not_to_be_worse_is_chosen():
-    lines = [
-        candidate_line("F16", 8, 0.9, 0.0126),
-        candidate_line("Q8_0", 4, 0.9, 0.0126),
-        candidate_line("Q4_K_M", 3, 0.89, 0.03),
-        candidate_line("Q4_0", 2, 0.9, 0.0126, passed=False),
-    ]
-    chosen = choice.choose(lines, LIMITS)
-    assert [line["chosen"] for line in chosen] == [False, True, False, False]
-    assert chosen[0]["rejected_because"] == ["larger than gguf Q8_0, which keeps the limits too"]
-    assert chosen[2]["rejected_because"] == ["accuracy may be 0.030 below the float student's, the limit is 0.020"]
-    assert chosen[3]["rejected_because"] == ["parity: case empty: …"]
-    assert chosen[1]["rejected_because"] == []
-
-
-def test_if_none_is_good_enough_the_most_accurate_is_chosen():
-    lines = [candidate_line("Q8_0", 4, 0.86, 0.06), candidate_line("Q4_0", 2, 0.8, 0.12)]
-    assert [line["chosen"] for line in choice.choose(lines, LIMITS)] == [True, False]
-
-
-def test_none_is_chosen_when_none_passes_parity():
-    assert not choice.choose([candidate_line("F16", 4, 0.9, 0.01, passed=False)], LIMITS)[0]["chosen"]
-
-
-@pytest.mark.parametrize(
-    ("changes", "name", "verdict"),
-    [
-        ({}, "decode_tok_s", "met"),
-        ({"decode_tok_s": 9.0}, "decode_tok_s", "missed"),
-        ({"evidence": "predicted"}, "decode_tok_s", "unproven"),
-        ({"decode_tok_s": 9.0, "noisy": "others"}, "decode_tok_s", "unproven"),
-        ({"noisy": "others"}, "decode_tok_s", "met"),
-        ({"value": 0.89, "high": 0.025}, "accuracy_drop", "unproven"),
-        ({"value": 0.85, "high": 0.09}, "accuracy_drop", "missed"),
-        ({}, "accuracy_drop", "met"),
-    ],
-)
-def test_verdicts(changes, name, verdict):
-    line = candidate_line("Q8_0", 4, changes.get("value", 0.9), changes.get("high", 0.0126))
-    line["latency"]["decode_tok_s"]["p50"] = changes.get("decode_tok_s", 50.0)
-    line["latency"]["evidence"] = changes.get("evidence", "measured")
-    line["latency"]["conditions"]["noisy"] = changes.get("noisy")
-    graded = {budget["name"]: budget for budget in choice.grade(line, LIMITS)}
-    assert graded[name]["verdict"] == verdict
-    BudgetLine(**graded[name])
 
 
 def test_a_noisy_machine_is_named():
@@ -257,6 +225,18 @@ def test_a_noisy_machine_is_named():
     found = latency.measured_lines(raw, {"where": "local", "cores": 2}, 1)["latency"]["conditions"]["noisy"]
     assert "other processes kept 1.5 cores busy before the runs" in found
     assert "repeats of first token spread over 75% of the median" in found
+
+
+def test_a_file_that_was_damaged_after_its_export_is_not_even_opened(run, tiny_candidates, tmp_path):
+    """One bit, in the middle of the weights."""
+    candidates = only(tiny_candidates, tiny_candidates.path / "model-f16.gguf", tmp_path / "flipped")
+    file = candidates.path / "model-f16.gguf"
+    raw = bytearray(file.read_bytes())
+    raw[len(raw) // 2] ^= 4
+    file.unlink()
+    file.write_bytes(raw)
+    with pytest.raises(IntegrityError, match="was damaged or changed after it was exported"):
+        run("out", candidates)
 
 
 def test_candidates_are_described_as_packaged(tiny_candidates):

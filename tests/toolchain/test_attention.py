@@ -27,7 +27,7 @@ def assert_same_model(folder: Path, out: Path) -> None:
     (made,) = gguf.export(out, Model(folder, "key"), TARGET, gguf.Config(quants=("F16",)))
     with hf.open_engine(Model(folder, "key")) as engine:
         expected = engine.first_token_log_probs(SAID)
-    with llama.open_gguf(out / made.file, context=1024, threads=1) as engine:
+    with llama.open_file(out / made.file, context=1024, threads=1) as engine:
         found = engine.first_token_log_probs(SAID)
     moved = (np.exp(expected) * (expected - found)).sum(axis=1)
     assert moved.max() < 1e-4, moved

@@ -46,7 +46,7 @@ def assemble(
             "shots": recipe.arms.shots,
             "tasks": {task.name: _items(results, task.name) for task in compared.tasks},
             "test_items": str(test_items) if test_items else None,
-            "teacher": recipe.teacher.model,
+            "teacher": recipe.teacher.model if recipe.teacher else "",
             "student": recipe.student.model,
             "results": results,
             "differences": [line for _, found in lines for line in found],
