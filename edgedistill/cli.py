@@ -207,7 +207,9 @@ cli.add_command(_shelf("recipes", "What can be built.", "quickstart"))
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command and end the process with its exit code; a mistake of the user's never shows a traceback."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) != signal.SIG_IGN:  # as `nohup` and shells set it for what runs behind
+            signal.signal(number, _interrupt)
     sys.exit(_run(arguments))
 
 
@@ -238,9 +240,14 @@ def _fail(problem: str, hint: str, code: int) -> int:
     return code
 
 
+class _Interrupted(KeyboardInterrupt):
+    """Unlike the plain one: a KeyboardInterrupt inside `exec`, by which libraries make classes as they are imported,
+    lets Python end by the signal in the end, whatever exit code was given."""
+
+
 def _interrupt(number: int, frame: Any) -> NoReturn:
     """SIGTERM ends a build as Ctrl-C does."""
-    raise KeyboardInterrupt
+    raise _Interrupted
 
 
 if __name__ == "__main__":
