@@ -65,8 +65,8 @@ def _check_name(name: str, server: Server) -> None:
     if known and not any(fnmatchcase(name, pattern) or name == pattern for pattern in known):
         near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
         guess = f" (did you mean `{near[0]}`?)" if near else ""
-        shown = ", ".join(known[:10]) + (f" and {len(known) - 10} more" if len(known) > 10 else "")
-        raise UsageError(f"{server.address} has no model `{name}`{guess}; it has: {server.shown(shown)}", "mend `model`")
+        shown = server.shown(", ".join(known[:10])) + (f" and {len(known) - 10} more" if len(known) > 10 else "")
+        raise UsageError(f"{server.address} has no model `{name}`{guess}; it has: {shown}", "mend `model`")
 
 
 class OpenAiEngine:
