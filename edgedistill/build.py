@@ -16,6 +16,7 @@ from pathlib import Path
 
 from edgedistill import inputs
 from edgedistill.artifacts import Bundle, Measurements, Teacher
+from edgedistill.predictor import calibration
 from edgedistill.recipe import Recipe
 from edgedistill.stages.align import align
 from edgedistill.stages.bundle import bundle
@@ -56,14 +57,24 @@ def build(store: Store, recipe: Recipe, target: Target, test_items: Path | None 
         tuned = store.run(distill, tailored, student, tasks, recipe.distill, recipe.seed).model(student)
 
     budgets = target.budgets.replaced_by(recipe.budgets)
-    calibration = None
+    importance = None
     if any(config.needs_calibration for config in recipe.package):
         source = inputs.calibration_source(recipe, tailored)
         measures = any(config.measures_tensors for config in recipe.package)
-        calibration = store.run(calibrate, tuned, source, tasks, recipe.calibrate, measures, recipe.seed)
-    candidates = store.run(package, tuned, target, recipe.package, tailored, tasks, calibration)
+        importance = store.run(calibrate, tuned, source, tasks, recipe.calibrate, measures, recipe.seed)
+    candidates = store.run(package, tuned, target, recipe.package, tailored, tasks, importance)
     measured = store.run(
-        validate, candidates, tuned, student, tasks, text, target, budgets, recipe.validation, recipe.seed
+        validate,
+        candidates,
+        tuned,
+        student,
+        tasks,
+        text,
+        target,
+        budgets,
+        recipe.validation,
+        recipe.seed,
+        calibration.stored(target.name),
     )
     shipped = store.run(bundle, measured, candidates, tuned, teacher, student, tasks, target, recipe.name)
     return Built(measured, shipped, aligned)

@@ -16,7 +16,10 @@ from edgedistill import target as targets
 from edgedistill.accelerators import Accelerator
 from edgedistill.cost import Work
 from edgedistill.models import Model, Shape
-from edgedistill.plan import Estimate, Fit
+from edgedistill.plan import Fit
+from edgedistill.predictor import calibration
+from edgedistill.predictor.estimate import Estimate
+from edgedistill.predictor.parameters import BASIS
 from edgedistill.quants import QuantEntry
 from edgedistill.recipe import Recipe
 from edgedistill.report import words
@@ -89,7 +92,8 @@ def _fits(made: Recipe, device: Target, shape: Shape | None) -> list[Fit]:
     budgets = device.budgets.replaced_by(made.budgets)
     listed = [quant for config in made.package for quant in getattr(config, "quants", ())]
     quants = [quant for quant in listed if isinstance(quant, QuantEntry)]
-    return [plan.fit(shape, device, budgets, quant, made.validation.context) for quant in quants if shape]
+    pair, context = calibration.stored(device.name), made.validation.context
+    return [plan.fit(shape, device, budgets, quant, context, pair=pair) for quant in quants if shape]
 
 
 def _cost(made: Recipe, works: list[Work], shape: dict[str, Shape | None], on: Accelerator | None) -> _Cost:
@@ -133,7 +137,9 @@ def _page(
     lines += [f"  {_head(head_bytes)}"] if head_bytes else []
     if fits:
         context = made.validation.context
+        first = next((fit.prediction for fit in fits if fit.prediction.basis), fits[0].prediction)
         lines += ["", f"Predicted for {device.title}, with 80% intervals, for a context of {context:,} tokens.",
+                  f"Speeds by {BASIS.get(first.basis, first.basis)}." if first.basis else f"No speeds: {first.reason}.",
                   "Nothing here is measured: a build says what is."]  # fmt: skip
     return lines
 

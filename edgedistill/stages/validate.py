@@ -17,6 +17,7 @@ from edgedistill.log import say
 from edgedistill.models import Model
 from edgedistill.perplexity import Text
 from edgedistill.plan import Prediction
+from edgedistill.predictor.calibration import Pair
 from edgedistill.recipe import Budgets
 from edgedistill.reference import Reference
 from edgedistill.sections import ValidateConfig
@@ -26,7 +27,9 @@ from edgedistill.task import Task
 from edgedistill.versions import versions
 
 
-@stage(version=3)  # v3: held-out rows, other ways of answering, predictions that prune, the target's preference
+# v4: held-out rows, other ways of answering, predictions that prune, the target's preference; speeds are predicted from
+# fitted factors, and by a calibration where there is one
+@stage(version=4)
 def validate(
     out: Path,
     candidates: Candidates,
@@ -38,6 +41,7 @@ def validate(
     budgets: Budgets,
     config: ValidateConfig,
     seed: int,
+    pair: Pair | None = None,
 ) -> Measurements:
     """Measure what ships, not what was trained: candidates run in the device's own runtime.
 
@@ -51,7 +55,7 @@ def validate(
     held = reference.of(out, student, tasks, text, questions, config, seed)
     base_answers = held.taken.answers if base.key == student.key else _base_answers(out, base, questions)
     rows = list(candidates.rows())
-    predicted = [_predicted(candidate, held, target, config) for candidate in rows]
+    predicted = [_predicted(candidate, held, target, config, pair) for candidate in rows]
     problems = [
         plan.problems(target, budgets, prediction, candidate.bytes)
         for candidate, prediction in zip(rows, predicted, strict=True)
@@ -154,16 +158,17 @@ def _name(format_name: str, quant: str) -> str:
     return f"{format_name}-{quant}"
 
 
-def _predicted(candidate: Candidate, held: Reference, target: Target, config: ValidateConfig) -> Prediction:
+def _predicted(
+    candidate: Candidate, held: Reference, target: Target, config: ValidateConfig, pair: Pair | None
+) -> Prediction:
     shape = models.shape_of(held.model.path)
     return plan.predict(
         target,
-        read_bytes=candidate.read_bytes,
-        parameters=candidate.parameters,
-        prompt_tokens=held.prompt_tokens,
+        plan.work_of(shape, candidate, config.context, held.prompt_tokens, target),
         file_bytes=candidate.bytes,
         cache_bytes=plan.kv_cache_bytes(shape, config.context),
         vocab=shape.vocab,
+        pair=pair,
     )
 
 

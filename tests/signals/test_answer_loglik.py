@@ -14,7 +14,6 @@ from edgedistill.engine import open_engine
 from edgedistill.files import write_rows
 from edgedistill.models import Model
 from edgedistill.signals.answer_loglik import Config, credit_log, score
-from edgedistill.task import Item
 
 
 def _task(folder: Path, answers: str) -> task.Task:
