@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from edgedistill import accuracy, choice, components, latency, models, parity, plan, reference
+from edgedistill import accuracy, choice, components, latency, models, parity, plan
 from edgedistill.accuracy import Questions
 from edgedistill.artifacts import Candidate, Candidates, Measurements
 from edgedistill.engine import Messages, open_engine, open_file
@@ -19,8 +19,9 @@ from edgedistill.perplexity import Text
 from edgedistill.plan import Prediction
 from edgedistill.predictor.calibration import Pair
 from edgedistill.recipe import Budgets
-from edgedistill.reference import Reference
 from edgedistill.sections import ValidateConfig
+from edgedistill.stages import reference
+from edgedistill.stages.reference import Reference
 from edgedistill.store import stage
 from edgedistill.target import Target
 from edgedistill.task import Task
@@ -187,8 +188,7 @@ def _measured(
     threads = target.threads or int(os.environ.get("OMP_NUM_THREADS", "0")) or None
     asked = conversations[:: max(1, len(conversations) // latency.RUNS)][: latency.RUNS]
     try:
-        how = {"context": context, "threads": threads, "format_name": candidate.format}
-        raw = latency.measure(device, file, asked, **how)
+        raw = latency.measure(device, file, asked, context=context, threads=threads, format_name=candidate.format)
     finally:
         device.clean_up()
     for reason in latency.noisy_because(raw):

@@ -11,13 +11,13 @@ import pytest
 
 pytest.importorskip("lm_eval", reason="needs the extra: pip install edgedistill[lm-eval]")
 
-from edgedistill import reference
 from edgedistill.engine import user
 from edgedistill.engines import llama
 from edgedistill.errors import UsageError
 from edgedistill.ml import harness
 from edgedistill.report.schema import PublicTask
 from edgedistill.sections import ValidateConfig
+from edgedistill.stages import reference
 
 DOCS = [
     {"question": "Is a gym a place?", "choices": ["yes", "no", "perhaps"], "gold": 0},
