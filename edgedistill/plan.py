@@ -28,6 +28,8 @@ _CACHE_BYTES = 2
 """Of one number in the KV cache (F16)."""
 _METADATA_PER_TOKEN = 36
 """Bytes of a GGUF file's vocabulary per token: text, type and merge rule, estimated."""
+_RUNTIMES = {"gguf": "llama.cpp", "onnx_genai": "onnxruntime-genai", "onnx": "onnxruntime"}
+"""Format -> what runs it, as the predictor's factors name it."""
 
 
 @dataclass(frozen=True)
@@ -109,10 +111,10 @@ def kv_cache_bytes(shape: Shape, context: int) -> int:
 def work_of(shape: Shape, quant: QuantEntry | Candidate, context: int, prompt_tokens: int, target: Target) -> Work:
     """What decoding and reading a prompt take of a device, for a file that is planned or one that is there."""
     if isinstance(quant, QuantEntry):
-        name, read = quant.name, read_bytes(shape, quant)
+        file_format, name, read = "gguf", quant.name, read_bytes(shape, quant)
         bits = 8 * _tensor_bytes(shape, quant, shape.tensors) / shape.parameters
     else:
-        name, read, bits = quant.quant, quant.read_bytes, quant.bits_per_weight
+        file_format, name, read, bits = quant.format, quant.quant, quant.read_bytes, quant.bits_per_weight
     embedding = shape.vocab * shape.hidden
     weights = shape.parameters - (0 if shape.tied else embedding)
     return Work(
@@ -126,6 +128,7 @@ def work_of(shape: Shape, quant: QuantEntry | Candidate, context: int, prompt_to
         prompt_tokens=prompt_tokens,
         threads=target.threads,
         backend=target.backend,
+        runtime=_RUNTIMES[file_format],
     )
 
 
@@ -177,7 +180,7 @@ def fit(
         file_bytes=size,
         cache_bytes=cache,
         prediction=prediction,
-        ceiling_tok_s=rate.value * 1e9 / read if rate else None,
+        ceiling_tok_s=rate.value * 1e9 / read if rate and read else None,
         fallbacks=_fallbacks(shape, quant),
         problems=tuple(problems(target, budgets, prediction, size)),
     )

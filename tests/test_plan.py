@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from edgedistill import plan
+from edgedistill.artifacts import Candidate
 from edgedistill.models import Shape
 from edgedistill.predictor import chips
 from edgedistill.predictor.predict import speed
@@ -69,6 +70,25 @@ def test_what_a_token_reads_and_multiplies():
     assert work.read_weights == SHAPE.parameters
     assert work.body_weights == SHAPE.parameters - 1024 * 256
     assert work.cache_bytes_per_token == 2 * 3 * 2 * 64 * 2
+
+
+def test_a_mix_is_predicted_by_its_bits():
+    mixed, like = (plan.work_of(SHAPE, entry, 256, 128, BOARD) for entry in (QuantEntry(bits=8.5), quant("Q8_0")))
+    assert mixed.quant == like.quant == "Q8_0"
+    assert mixed.read_bytes == int(8.5 * SHAPE.parameters / 8)
+
+
+def test_a_file_that_is_there_is_predicted_by_what_was_counted_in_it():
+    file = Candidate("onnx_genai", "INT4-rtn-b32-a4", "f", 9, "", {}, 4.5, SHAPE.parameters, read_bytes=77)
+    work = plan.work_of(SHAPE, file, 256, 128, BOARD)
+    assert (work.quant, work.read_bytes, work.runtime) == ("Q4_0", 77, "onnxruntime-genai")
+    assert plan.predict(BOARD, work, file_bytes=9, cache_bytes=0).decode_tok_s
+
+
+def test_a_mix_that_is_all_vocabulary_is_still_predicted():
+    """36 x 1024 bytes of vocabulary, and nothing left for weights: a problem for the exporter, not for the plan."""
+    found = plan.fit(SHAPE, BOARD, Budgets(), QuantEntry(fit="36KiB"), 256)
+    assert found.prediction.decode_tok_s and found.ceiling_tok_s is None
 
 
 def test_what_lacks_a_fact_is_not_predicted_and_says_so():

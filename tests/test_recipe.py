@@ -218,7 +218,8 @@ def test_task_folders_are_told_apart_by_their_names(tmp_path, tasks):
 
 def test_an_unknown_engine_is_named_with_those_there_are(tmp_path):
     assert problems(tmp_path, WHOLE.replace("{model: teacher}", "{model: teacher, engine: lama}")) == [
-        "teacher.engine: no engine named `lama` (did you mean `llama`?); there are: hf, llama, openai"
+        "teacher.engine: no engine named `lama` (did you mean `llama`?); "
+        "there are: hf, llama, onnx_genai, onnxruntime, openai"
     ]
 
 

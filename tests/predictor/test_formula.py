@@ -93,6 +93,19 @@ def test_quantizations_are_known_by_many_names(name, kind):
     assert quants.family(name) == kind
 
 
+@pytest.mark.parametrize(
+    ("name", "bits", "kind"),
+    [
+        ("Q4_K_M", 5.2, "Q4_K"), ("Q4_0-head-Q8_0", 5.0, "Q4_0"), ("IQ4_XS-plain", 4.5, "IQ4"),
+        ("INT4-k_quant-b32-a4-h8", 5.1, "Q4_0"), ("INT8-per_channel", 8.2, "Q8_0"), ("F32", 32, "F32"),
+        ("MIX_4.2bit", 4.2, "Q3_K"), ("MIX_42MiB-head-Q8_0", 6.4, "Q6_K"), ("mystery", 15, "F16"),
+    ],
+)  # fmt: skip
+def test_what_has_no_factors_of_its_own_takes_those_of_a_type_like_it(name, bits, kind):
+    """A mix by its bits: 4.2 is nearer to Q3_K's 3.8 than to Q4_K's 4.75."""
+    assert quants.comparable(name, bits) == kind
+
+
 def test_every_kind_has_its_bits():
     named = ("Q4_K_M", "Q8_0", "Q6_K", "Q5_1", "Q2_K", "IQ2_M", "IQ3_S", "F16", "W4", "int4", "Q8")
     assert {quants.family(name) for name in named} <= quants.BITS.keys()

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from edgedistill import bundle_manifest, bundle_texts, models, task
-from edgedistill.artifacts import Bundle, Candidate, Candidates, Measurements, Student
+from edgedistill.artifacts import Bundle, Candidate, Candidates, Measurements
 from edgedistill.build import Built
 from edgedistill.commands import build as command
 from edgedistill.errors import IntegrityError, UsageError
@@ -294,7 +294,7 @@ def test_publishing_leaves_a_folder_alone_that_is_not_a_bundle(made, tmp_path):
 def test_a_bundle_that_cannot_be_published_leaves_its_report(made, given, tmp_path):
     dist, folder = tmp_path / "dist", tmp_path / "runs"
     (dist / "demo-board").mkdir(parents=True)
-    built = Built(Student(tmp_path / "tuned"), given["measured"], made)
+    built = Built(given["measured"], made)
     line = command._bundle_line(built, dist)
     report = assemble.assemble(
         recipe="demo", target="board", build_id="now", started=datetime.now(UTC), seconds=1, steps=[], measured={},
