@@ -29,6 +29,7 @@ from edgedistill.stages.tailor import tailor
 from edgedistill.stages.validate import validate
 from edgedistill.store import Store
 from edgedistill.target import Target
+from edgedistill.toolchain.runtime import Runtime
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,11 @@ class Built:
     aligned: Teacher | None = None
 
 
-def build(store: Store, recipe: Recipe, target: Target, test_items: Path | None = None) -> Built:
-    """Run every stage that is not cached, in order. `test_items`: a folder with files in place of the tasks' own."""
+def build(
+    store: Store, recipe: Recipe, target: Target, test_items: Path | None = None, runtime: Runtime | None = None
+) -> Built:
+    """Run every stage that is not cached, in order. `test_items`: a folder with files in place of the tasks' own.
+    `runtime`: programs that ship in the bundle."""
     tasks, teacher, student = inputs.open_all(recipe, test_items=test_items, may_fetch=not store.dry)
     others, text = inputs.respondents(recipe, may_fetch=not store.dry), inputs.text(recipe)
 
@@ -76,5 +80,5 @@ def build(store: Store, recipe: Recipe, target: Target, test_items: Path | None 
         recipe.seed,
         calibration.stored(target.name),
     )
-    shipped = store.run(bundle, measured, candidates, tuned, teacher, student, tasks, target, recipe.name)
+    shipped = store.run(bundle, measured, candidates, tuned, teacher, student, tasks, target, recipe.name, runtime)
     return Built(measured, shipped, aligned)

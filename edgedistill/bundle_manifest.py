@@ -96,6 +96,9 @@ class Manifest(Section):
     lineage: Lineage
     versions: dict[str, str]
     """Program or package -> version, of everything used."""
+    benchmark: dict[str, Any] | None = None
+    """The last run of `edgedistill bench`: when, where, with which evidence, and how the golden cases came out there.
+    Its figures are those of `chosen`."""
     files: dict[str, File]
     """Path inside the bundle -> what the file must be."""
 
@@ -106,7 +109,12 @@ class Manifest(Section):
 
 def listed(folder: Path) -> dict[str, File]:
     """Every file of a folder that is about to become a bundle."""
-    return {name: File(bytes=path.stat().st_size, sha256=sha256_of(path)) for name, path in _present(folder).items()}
+    return {name: file_of(path) for name, path in _present(folder).items()}
+
+
+def file_of(path: Path) -> File:
+    """What a file must be from now on."""
+    return File(bytes=path.stat().st_size, sha256=sha256_of(path))
 
 
 def write(folder: Path, manifest: Manifest) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +31,28 @@ def write_texts(folder: Path, facts: dict[str, Any], tuned: Model, tasks: list[T
         "context": facts["conditions"].get("context") or 1024,
         "grammars": sorted(path.name for path in folder.glob("*.gbnf")),
         "parts": prompt_parts(tuned.path),
+        "server": next(
+            (f"./{path.relative_to(folder)}" for path in folder.glob("runtime/*/llama-server")), "llama-server"
+        ),
     }
     for name, template in {"MODEL_CARD.md": "MODEL_CARD.md.j2", **_PROGRAMS.get(facts["chosen"]["format"], {})}.items():
         write_text(folder / name, _rendered(template, values))
     if (folder / "run.sh").is_file():
         (folder / "run.sh").chmod(0o755)
+
+
+def with_budgets(card: str, budgets: Sequence[dict[str, Any]]) -> str:
+    """A model card whose table of budgets says what they are now; the rest stays as it is."""
+    rows = {budget["name"]: _budget_row(budget) for budget in budgets}
+    lines = card.split("\n")
+    return "\n".join(rows.get(line[2:].partition(" ")[0], line) if line.startswith("| ") else line for line in lines)
+
+
+def _budget_row(budget: dict[str, Any]) -> str:
+    """As the template writes it."""
+    value = "-" if budget["value"] is None else budget["value"]
+    cells = budget["name"], budget["limit"], value, budget["unit"], budget["verdict"], budget["evidence"]
+    return f"| {' | '.join(str(cell) for cell in cells)} |"
 
 
 def chat_template(model: Path) -> str:

@@ -30,6 +30,8 @@ UNITS = {
 _AT_LEAST = ("decode_tok_s",)
 """Limits from below; all others are from above."""
 _TIMED = ("first_token_ms", "decode_tok_s")
+_MARKS = {"noisy": "noisy machine", "throttled": "it throttled"}
+"""Condition that a figure must be read with -> the words for it."""
 _NEVER = float("inf")
 
 
@@ -226,7 +228,7 @@ def _how(name: str, line: dict[str, Any], evidence: str) -> str:
     if evidence == "predicted":
         return "predicted, no device at hand"
     conditions = line["latency"]["conditions"]
-    noisy = ", noisy machine" if conditions.get("noisy") else ""
     if name == "memory_mib":
-        return f"measured, peak of a fresh process, {conditions['where']}"
-    return f"measured, p50 of {conditions['runs']}, {conditions['where']}{noisy}"
+        return f"{evidence}, peak of a fresh process, {conditions['where']}"
+    marks = [f", {word}" for sign, word in _MARKS.items() if conditions.get(sign)]
+    return f"{evidence}, p50 of {conditions['runs']}, {conditions['where']}{''.join(marks)}"

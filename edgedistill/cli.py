@@ -75,7 +75,12 @@ def cli(context: click.Context) -> None:
 @_SET
 @click.option("--until", type=click.Choice(STAGES), metavar="STAGE", help="Stop after this stage.")
 @click.option("--fresh", type=click.Choice(STAGES), metavar="STAGE", help="Do this stage and all after it again.")
-@click.option("--device", metavar="ADDRESS", help="Where to measure: `local`. Default: as the target says.")
+@click.option(
+    "--device",
+    metavar="ADDRESS",
+    help="Run the bundle there when it is built, as `bench` does, e.g. ssh://pi@rpi5.local.",
+)
+@click.option("--with-runtime", is_flag=True, help="Put llama.cpp's programs for the device into a GGUF bundle, 30 MB.")
 @click.option("--require", type=click.Choice(["measured"]), help="Count a budget without measured evidence as missed.")
 @_TEST_ITEMS
 @_RUNS
@@ -182,6 +187,27 @@ def report(build: str | None, runs: Path, as_json: bool) -> int:
     return run(build, runs, as_json)
 
 
+@cli.command(epilog="Example:  edgedistill bench dist/quickstart-rpi5 --device ssh://pi@rpi5.local")
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option(
+    "--device",
+    metavar="ADDRESS",
+    help="Where: local, ssh://[user@]host[:port], adb://SERIAL, qemu://CPU. Default: this machine, for its own target.",
+)
+@click.option("--quick", is_flag=True, help="20 requests or 10 s, not 100 or 60 s, and no 5 minutes under load.")
+@click.option("--keep", is_flag=True, help="Leave runtime and model on the device for the next run.")
+@click.option("--anyway", is_flag=True, help="Measure a device that other processes keep busy too, and mark the run.")
+@_JSON
+def bench(**options: Any) -> int:
+    """Run a bundle on its device: right first, then how fast. Grade its budgets by that.
+
+    The runtime is built for the device if need be. Raw measurements are kept, so a run that was cut goes on.
+    """
+    from edgedistill.commands.bench import run
+
+    return run(**options)
+
+
 @cli.command(epilog="Example:  edgedistill verify dist/quickstart-rpi5")
 @click.argument("bundle", type=click.Path(path_type=Path))
 @_JSON
@@ -268,7 +294,7 @@ def _add_new(shelf: click.Group) -> None:
     @shelf.command(
         "new", help="Draft a target from a live device.", epilog="Example:  edgedistill targets new --device local mine"
     )
-    @click.option("--device", required=True, metavar="ADDRESS", help="Where it is: `local`.")
+    @click.option("--device", required=True, metavar="ADDRESS", help="Where it is, e.g. ssh://pi@rpi5.local.")
     @click.argument("to", type=click.Path(path_type=Path), required=False)
     def new(device: str, to: Path | None) -> int:
         from edgedistill.commands.new_target import run
@@ -294,13 +320,26 @@ def toolchain_list(as_json: bool) -> int:
     return tools.list_all(as_json)
 
 
-@toolchain.command("install", epilog="Example:  edgedistill toolchain install optimum")
-@click.argument("names", nargs=-1, required=True, type=click.Choice(["converter", "optimum"]), metavar="TOOL…")
-def toolchain_install(names: tuple[str, ...]) -> int:
-    """Fetch a tool into the user's cache folder: `converter` (76 MB) or `optimum` (about 1 GB)."""
+@toolchain.command("install", epilog="Example:  edgedistill toolchain install --target rpi5")
+@click.argument("names", nargs=-1, type=click.Choice(["converter", "compilers", "optimum"]), metavar="[TOOL]…")
+@click.option(
+    "--target",
+    "built_for",
+    multiple=True,
+    metavar="NAME|PATH",
+    help="Build llama-server, llama-bench and llama-cli for this device's processor; `host` is this machine.",
+)
+@click.option("--jobs", type=click.IntRange(min=1), help="Compilers at a time. Default: cores, as memory holds.")
+def toolchain_install(names: tuple[str, ...], built_for: tuple[str, ...], jobs: int | None) -> int:
+    """Fetch a tool into the user's cache folder, or build the programs that run on a device.
+
+    TOOL is `converter` (76 MB), `compilers` (130 MB) or `optimum` (about 1 GB).
+    """
     from edgedistill.commands import toolchain as tools
 
-    return tools.install(names)
+    if not names and not built_for:
+        raise click.UsageError("name a tool, or a device with --target")
+    return tools.install(names, built_for, jobs)
 
 
 cli.add_command(_shelf("targets", "The devices that a bundle can be built for.", "rpi5"))

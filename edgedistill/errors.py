@@ -3,7 +3,7 @@ that a budget was missed.
 
 EdgeDistillError        something the user can mend; shown without a traceback
 ├── UsageError          2   a recipe, target, option or model folder is not usable as given
-├── DeviceError         3   the device or the way to it failed
+├── DeviceError         3   the device or the way to it failed; its kinds are in devices/faults.py
 ├── IntegrityError      4   parity, hashes or signatures do not hold
 │   └── NothingToShip   4   no candidate reproduces the float student; carries what was measured, for the report
 └── StageFailed         2   a stage could not finish, e.g. the disk is full or the teacher wrote nothing usable

@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgedistill.devices import exits
 from edgedistill.engine import Messages, open_file
 from edgedistill.statistics import percentile, spread
 from edgedistill.toolchain import subprocesses
@@ -23,6 +24,7 @@ from edgedistill.toolchain import subprocesses
 if TYPE_CHECKING:  # the process that measures starts without them
     from edgedistill.plan import Prediction
     from edgedistill.predictor.estimate import Estimate
+    from edgedistill.transport import Device
 
 WARM_UP = 3
 """Runs that are thrown away: the first ones pay for reading the file and for waking the threads."""
@@ -56,7 +58,7 @@ class Raw:
 
 
 def measure(
-    device: Any,
+    device: Device,
     file: Path,
     prompts: Sequence[Messages],
     *,
@@ -64,15 +66,18 @@ def measure(
     threads: int | None,
     format_name: str = "gguf",
 ) -> Raw:
-    """Run the benchmark on a device (see transports/). `prompts` are taken in turn."""
+    """Run the benchmark on `local`, opened. `prompts` are taken in turn. Raises DeviceError when it fails."""
     how = {"format": format_name, "context": context, "threads": threads}
-    request = {"file": device.push(file), "prompts": list(prompts), **how}
+    request = {"file": str(file.resolve()), "prompts": list(prompts), **how}
     # The child must find this package even where it is not installed.
     own = str(Path(__file__).resolve().parent.parent)
-    environment = {"PYTHONPATH": os.pathsep.join(filter(None, (own, os.environ.get("PYTHONPATH"))))}
+    path = os.pathsep.join(filter(None, (own, os.environ.get("PYTHONPATH"))))
     # -P: a file in the user's folder that is called like a library is not imported in its place.
-    command = [sys.executable, "-P", "-m", "edgedistill.latency"]
-    return Raw(**json.loads(device.run(command, stdin=json.dumps(request), limit_s=LIMIT_S, environment=environment)))
+    command = ["env", f"PYTHONPATH={path}", sys.executable, "-P", "-m", "edgedistill.latency"]
+    done = device.run(command, timeout=LIMIT_S, input=json.dumps(request).encode())
+    if done.code:
+        raise exits.fault(device, command, done.code, done.err.decode(errors="replace"))
+    return Raw(**json.loads(done.text))
 
 
 def measured_lines(raw: Raw, facts: dict[str, Any], threads: int | None) -> dict[str, Any]:

@@ -29,8 +29,17 @@ _LEAST = -60.0
 """Natural log of the smallest share that is counted."""
 
 
-class Runtime(Engine, Protocol):
-    """An engine whose answers can be looked at token by token."""
+class Replaying(Protocol):
+    """What replaying golden cases takes of a runtime, wherever it runs."""
+
+    def render(self, messages: Messages) -> str:
+        """The prompt text, generation prompt included. Raises UsageError when the template refuses."""
+
+    def token_ids(self, messages: Messages) -> list[int]:
+        """The ids that the model sees for `render(messages)`."""
+
+    def first_token_log_probs(self, conversations: Sequence[Messages]) -> Any:
+        """Of each conversation an array by token id: natural-log probabilities of the first answer token."""
 
     def stop_ids(self) -> frozenset[int]:
         """Tokens that end an answer."""
@@ -43,6 +52,10 @@ class Runtime(Engine, Protocol):
 
     def step_log_probs(self, messages: Messages, answer: Sequence[int]) -> Any:
         """(answer + 1, vocabulary) float32 log probabilities at each position of an answer, and of what follows it."""
+
+
+class Runtime(Engine, Replaying, Protocol):
+    """An engine whose answers can be looked at token by token."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +116,7 @@ def limit_of(quant: str, kl_max: float) -> float:
     return min(kl_max, FLOAT_KL_MAX if quant in FLOAT_FORMATS else KL_MAX.get(quant, kl_max))
 
 
-def check(cases: Sequence[GoldenCase], runtime: Runtime, quant: str, kl_max: float, max_tokens: int) -> Parity:
+def check(cases: Sequence[GoldenCase], runtime: Replaying, quant: str, kl_max: float, max_tokens: int) -> Parity:
     """Replay every case. `kl_max` is for quantized formats; float formats, and those of many bits, have limits of their
     own.
 
@@ -155,7 +168,7 @@ def _failed_with(source: dict[str, Any], line: dict[str, Any]) -> dict[str, Any]
     return {**line, "parity": {**line["parity"], "passed": False}, "parity_difference": reason}
 
 
-def _text_result(case: GoldenCase, prompt: str, ids: Sequence[int], runtime: Runtime) -> CaseResult:
+def _text_result(case: GoldenCase, prompt: str, ids: Sequence[int], runtime: Replaying) -> CaseResult:
     """What is known before the model runs."""
     difference = begin_difference(case, ids) or text_difference(case, prompt) or ids_difference(case, ids, runtime)
     return CaseResult(case.id, prompt == case.prompt, list(ids) == case.token_ids, None, False, difference)
@@ -164,7 +177,7 @@ def _text_result(case: GoldenCase, prompt: str, ids: Sequence[int], runtime: Run
 def _answer_result(
     case: GoldenCase,
     result: CaseResult,
-    runtime: Runtime,
+    runtime: Replaying,
     log_probs: Any,
     answer: Sequence[int],
     limit: float,
@@ -228,7 +241,7 @@ def end_difference(case: GoldenCase, stop_ids: frozenset[int]) -> str:
     return f"the end token {names} is missing: it does not end an answer in this file, so answers would run on"
 
 
-def ids_difference(case: GoldenCase, ids: Sequence[int], runtime: Runtime) -> str:
+def ids_difference(case: GoldenCase, ids: Sequence[int], runtime: Replaying) -> str:
     """The first position where the ids differ, and what is wrong there."""
     if list(ids) == case.token_ids:
         return ""
@@ -242,7 +255,7 @@ def ids_difference(case: GoldenCase, ids: Sequence[int], runtime: Runtime) -> st
     return f"case {case.id}: token ids differ at position {place}: expected {expected}, got {got}; {reason}"
 
 
-def _why(case: GoldenCase, place: int, rest: list[int], runtime: Runtime) -> str:
+def _why(case: GoldenCase, place: int, rest: list[int], runtime: Replaying) -> str:
     """What became of the student's token at a place; empty where nothing plain can be said."""
     token, piece = case.token_ids[place], case.pieces[place]
     if token in case.added:
@@ -266,7 +279,7 @@ def kl_difference(case: GoldenCase, kl: float, limit: float, is_float: bool) -> 
     )
 
 
-def _answer_difference(case: GoldenCase, runtime: Runtime, answer: Sequence[int]) -> tuple[str, str]:
+def _answer_difference(case: GoldenCase, runtime: Replaying, answer: Sequence[int]) -> tuple[str, str]:
     """The difference, or none and a note when the answers part at a tie."""
     parted = _parts_at(case.greedy, runtime, answer)
     log_probs = runtime.step_log_probs(case.messages, answer)[: parted + 1]
@@ -284,7 +297,7 @@ def _answer_difference(case: GoldenCase, runtime: Runtime, answer: Sequence[int]
     return difference, ""
 
 
-def _parts_at(text: str, runtime: Runtime, answer: Sequence[int]) -> int:
+def _parts_at(text: str, runtime: Replaying, answer: Sequence[int]) -> int:
     """The first token that leads away from a text; the one after the answer when the answer is its beginning."""
     for place in range(len(answer)):
         if not text.startswith(runtime.text_of(answer[: place + 1]).rstrip("\ufffd")):

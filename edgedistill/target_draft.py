@@ -16,7 +16,7 @@ from pathlib import Path
 
 MIB = 1024 * 1024
 
-_ARM_PARTS = {
+ARM_PARTS = {
     "0xd03": "Cortex-A53", "0xd05": "Cortex-A55", "0xd08": "Cortex-A72", "0xd0b": "Cortex-A76", "0xd42": "Cortex-A78AE",
     "0xd41": "Cortex-A78", "0xd44": "Cortex-X1", "0xd46": "Cortex-A510", "0xd47": "Cortex-A710", "0xd4d": "Cortex-A715",
     "0xd4e": "Cortex-X3", "0xd80": "Cortex-A520", "0xd81": "Cortex-A720", "0xd82": "Cortex-X4",
@@ -110,7 +110,7 @@ def draft(facts: Facts) -> str:
 
 def _cores(facts: Facts) -> list[tuple[str, int, float]]:
     """Type, count and highest GHz, the biggest clock first."""
-    kinds = [_ARM_PARTS.get(part, f"part {part}") for part in re.findall(r"CPU part\s*:\s*(\w+)", facts.cpuinfo)]
+    kinds = [ARM_PARTS.get(part, f"part {part}") for part in re.findall(r"CPU part\s*:\s*(\w+)", facts.cpuinfo)]
     if not kinds:
         # Threads of one core count once.
         pairs = set(zip(re.findall(r"physical id\s*:\s*(\d+)", facts.cpuinfo),

@@ -87,6 +87,9 @@ def test_exit_codes_are_those_of_the_errors():
         (["build", "--target", "rpi5", "--until", "nowhere"], "'nowhere' is not one of"),
         (["build", "--target", "rpi5", "--set", "align=null", "--until", "align"], "has no such stage"),
         (["build", "--target", "rpi5", "--device", "local"], "not this machine"),
+        (["build", "--target", "rpi5", "--device", "shh://pi@board"], "did you mean `ssh`"),
+        (["build", "--target", "host", "--device", "ssh://pi@board"], "target `host` is built for this machine"),
+        (["bench", "nowhere"], "nowhere is no bundle"),
         (["plan", "--target", "none.yaml"], "target file none.yaml does not exist"),
         (["verify", "nowhere"], "nowhere is no bundle"),
         (["run", "nowhere", "hello"], "nowhere is no bundle"),
@@ -98,12 +101,6 @@ def test_exit_codes_are_those_of_the_errors():
 def test_mistakes_end_with_2_and_say_what_is_wrong(arguments, says, tmp_path):
     assert says in failed(2, *arguments, cwd=tmp_path)
     assert not list(tmp_path.iterdir()), "nothing is left behind"
-
-
-def test_an_address_without_transport_ends_with_3(tmp_path):
-    found = failed(3, "build", "--target", "rpi5", "--device", "ssh://pi@board", cwd=tmp_path)
-    assert "ssh://pi@board" in found
-    assert "there is: local" in found
 
 
 def test_plan_says_what_would_run_and_whether_it_fits(tmp_path):

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from edgedistill import latency
+from edgedistill.transport import Result
 
 REPO = Path(__file__).resolve().parent.parent
 RAW = latency.Raw([10.0], [50.0], [100.0], [9], 80.0, 30.0, 0.0, 0.0)
@@ -23,20 +24,17 @@ RAW = latency.Raw([10.0], [50.0], [100.0], [9], 80.0, 30.0, 0.0, 0.0)
 class Device:
     """Keeps what it is asked to run; what a real one does is in tests/stages/test_validate.py."""
 
-    def push(self, file: Path) -> str:
-        return str(file)
-
-    def run(self, command: Sequence[str], *, stdin: str, limit_s: float, environment: dict[str, str]) -> str:
-        self.command, self.environment = list(command), environment
-        return json.dumps(asdict(RAW))
+    def run(self, argv: Sequence[str], *, timeout: float | None, input: bytes | None = None) -> Result:
+        self.command = list(argv)
+        return Result(0, json.dumps(asdict(RAW)).encode(), b"")
 
 
 def test_python_path_is_added_to_and_the_folder_at_hand_is_left_out(monkeypatch):
     monkeypatch.setenv("PYTHONPATH", "/opt/more")
     device = Device()
     assert latency.measure(device, Path("model.gguf"), [], context=64, threads=1) == RAW
-    assert device.command == [sys.executable, "-P", "-m", "edgedistill.latency"]
-    assert device.environment == {"PYTHONPATH": os.pathsep.join([str(REPO), "/opt/more"])}
+    path = os.pathsep.join([str(REPO), "/opt/more"])
+    assert device.command == ["env", f"PYTHONPATH={path}", sys.executable, "-P", "-m", "edgedistill.latency"]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a child with its parent")

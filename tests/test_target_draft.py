@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 from click.testing import CliRunner
 
-from edgedistill import target, target_draft
+from edgedistill import target, target_draft, transport
 from edgedistill.cli import cli
-from edgedistill.errors import DeviceError, UsageError
+from edgedistill.devices import tape
+from edgedistill.errors import UsageError
 from edgedistill.predictor import chips
 from edgedistill.target_draft import Facts
 
@@ -57,10 +58,24 @@ def test_this_machine_is_drafted_and_the_draft_checks(tmp_path, monkeypatch):
         run(cli, ["targets", "new", "--device", "local", "mine"], catch_exceptions=False, standalone_mode=False)
 
 
-def test_another_address_says_what_to_do():
-    with pytest.raises(DeviceError, match="cannot look at ssh://pi@desk yet"):
+def test_a_device_is_drafted_over_any_transport(tmp_path, monkeypatch):
+    """By a tape of this machine: the same facts, but no copy test."""
+    monkeypatch.chdir(tmp_path)
+    with tape.record(transport.open_device("local"), tmp_path / "board.tape") as device:
+        device.facts()
+    done = CliRunner().invoke(cli, ["targets", "new", "--device", "replay://board.tape", "board"])
+    assert done.exit_code == 0, done.output
+    made = load((tmp_path / "board.yaml").read_text(), tmp_path)
+    assert made.copy_gb_s is None
+    here = load(target_draft.draft(target_draft.this_machine()), tmp_path)
+    assert (made.title, made.soc, made.isa.features) == (here.title, here.soc, here.isa.features)
+    assert "measured by `edgedistill targets new`, replay, 20" in made.ram_mib.source
+
+
+def test_what_is_no_address_is_refused():
+    with pytest.raises(UsageError, match="is none of `local`"):
         CliRunner().invoke(
-            cli, ["targets", "new", "--device", "ssh://pi@desk"], catch_exceptions=False, standalone_mode=False
+            cli, ["targets", "new", "--device", "pi@desk"], catch_exceptions=False, standalone_mode=False
         )
 
 

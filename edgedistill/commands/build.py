@@ -15,7 +15,8 @@ from edgedistill import build as line
 from edgedistill import recipe as recipes
 from edgedistill import target as targets
 from edgedistill.bundle_manifest import MANIFEST, place, publish
-from edgedistill.errors import DeviceError, EdgeDistillError, NothingToShip, UsageError
+from edgedistill.commands import bench
+from edgedistill.errors import EdgeDistillError, NothingToShip, UsageError
 from edgedistill.files import sha256_of
 from edgedistill.log import say
 from edgedistill.recipe import Recipe
@@ -23,7 +24,7 @@ from edgedistill.report import alignment, assemble, terminal
 from edgedistill.report.lineage import lineage_of
 from edgedistill.report.schema import BundleLine, Report
 from edgedistill.store import Stopped, Store
-from edgedistill.target import Target
+from edgedistill.toolchain import runtime as runtimes
 
 _OF_ALIGNMENT = ("elicit", "prefer", "align")
 _OF_TRAINING = ("tailor", "distill")
@@ -45,21 +46,24 @@ def run(
     student: str | None = None,
     chat_template: str | None = None,
     text: str | None = None,
+    with_runtime: bool = False,
 ) -> int:
     """Build, report, publish. Progress on stderr, the result on stdout."""
     started, begun = datetime.now(UTC), time.monotonic()
     device_of = targets.load(target)
     alone = {"student": student, "chat_template": chat_template, "text": text}
     made = recipes.asked(recipe, overrides, device_of.default_recipe, **alone)
-    check_device(device, device_of)
+    if device:
+        bench.check_address(device, device_of)
     for option, name in (("--until", until), ("--fresh", fresh)):
         _check_stage(option, name, made)
     store = Store(runs, fresh=fresh, until=until, on_step=lambda step: say(terminal.step_line(step)))
-    again = _again(target, recipe, overrides, runs, dist, test_items, alone)
+    again = _again(target, recipe, overrides, device, runs, dist, test_items, alone, with_runtime)
+    ships = runtimes.shipped(device_of) if with_runtime else None
     built: line.Built | None = None
     refused: NothingToShip | None = None
     try:
-        built = line.build(store, made, device_of, test_items)
+        built = line.build(store, made, device_of, test_items, ships)
     except Stopped:
         pass
     except NothingToShip as nothing:
@@ -86,6 +90,9 @@ def run(
     if folder is None:
         return _say_stopped(report, until, as_json)
     where = _save_and_ship(report, built, folder, dist) if built else _save(report, folder)
+    if built and device:
+        report, raw = _on_device(built, folder, device, dist, is_measured_required=require == "measured")
+        where.append(f"raw      {raw}")
     if as_json:
         click.echo(json.dumps(assemble.as_json(report), indent=2, ensure_ascii=False))
     else:
@@ -94,19 +101,6 @@ def run(
         refused.hint = f"{refused.hint}\n      {kept(store, again)}"
         raise refused
     return report.exit_code
-
-
-def check_device(address: str | None, target: Target) -> None:
-    """Refuse to measure one device's budgets on another, and addresses that there is no transport for."""
-    if address is None:
-        return
-    if address != "local":
-        raise DeviceError(f"--device {address}: no transport for it; there is: local", "leave --device out")
-    if target.address != "local":
-        raise UsageError(
-            f"--device local: target `{target.name}` is {target.title}, not this machine",
-            "`--target host` measures here; without --device the figures of the target are predicted",
-        )
 
 
 def _check_stage(option: str, name: str | None, made: Recipe) -> None:
@@ -138,6 +132,23 @@ def _save_and_ship(report: Report, built: line.Built, folder: Path, dist: Path) 
     return [f"bundle   {shipped}", f"report   {beside['html']}"]
 
 
+def _on_device(
+    built: line.Built, folder: Path, device: str, dist: Path, *, is_measured_required: bool
+) -> tuple[Report, Path]:
+    """Run the bundle where it ships from on its device; the report with what was found there, and the raw rows."""
+    shipped = place(built.bundle.folder, dist)
+    try:
+        report, found = bench.measured(
+            shipped, device, quick=False, keep=False, anyway=False, is_measured_required=is_measured_required
+        )
+    except EdgeDistillError as error:
+        again = shlex.join(["edgedistill", "bench", str(shipped), "--device", device])
+        error.hint = f"{error.hint}\n      the bundle is whole, in {shipped}; go on with `{again}`".strip()
+        raise
+    assemble.save(report, lineage_of(built.bundle), folder / "report")
+    return report, found.raw
+
+
 def _save(report: Report, folder: Path) -> list[str]:
     """The report alone, of a build that has nothing to ship."""
     return [f"report   {assemble.save(report, {}, folder / 'report')['html']}"]
@@ -162,16 +173,20 @@ def _again(
     target: str,
     recipe: str | None,
     overrides: tuple[str, ...],
+    device: str | None,
     runs: Path,
     dist: Path,
     test_items: Path | None,
     alone: dict[str, str | None],
+    with_runtime: bool,
 ) -> str:
     """The command that goes on: without --fresh, which would begin anew."""
     words: list[Any] = ["edgedistill", "build", "--target", target]
     words += ["--recipe", recipe] if recipe else []
     words += [word for name, value in alone.items() if value for word in (f"--{name.replace('_', '-')}", value)]
     words += [word for override in overrides for word in ("--set", override)]
+    words += ["--device", device] if device else []
+    words += ["--with-runtime"] if with_runtime else []
     words += ["--test-items", test_items] if test_items else []
     words += ["--runs", runs] if runs != Path("runs") else []
     words += ["--dist", dist] if dist != Path("dist") else []

@@ -6,22 +6,14 @@ from pathlib import Path
 
 import click
 
-from edgedistill import target_draft
-from edgedistill.errors import DeviceError, UsageError
+from edgedistill import target_draft, transport
+from edgedistill.errors import UsageError
 from edgedistill.files import write_text
-
-_READERS = {"local": target_draft.this_machine, "host": target_draft.this_machine}
-"""Address -> what reads the device's facts. Transports to other devices join here."""
 
 
 def run(device: str, to: Path | None) -> int:
     """Write the draft, or print it when no file is named. Never writes over anything."""
-    if device not in _READERS:
-        raise DeviceError(
-            f"`targets new` cannot look at {device} yet; it knows: {', '.join(_READERS)}",
-            "`edgedistill targets copy rpi5 my-board` gives a file to fill in by hand",
-        )
-    text = target_draft.draft(_READERS[device]())
+    text = target_draft.draft(_facts(device))
     if to is None:
         click.echo(text, nl=False)
         return 0
@@ -32,3 +24,18 @@ def run(device: str, to: Path | None) -> int:
     shown = goal if goal.is_absolute() or len(goal.parts) > 1 else f"./{goal}"
     click.echo(f"{goal}\nfill in what it could not tell, then `edgedistill targets check {shown}`")
     return 0
+
+
+def _facts(address: str) -> target_draft.Facts:
+    """What the device tells. Memory is copied on this machine only: that takes a program of ours."""
+    if address in ("local", "host"):
+        return target_draft.this_machine()
+    with transport.open_device(address) as device:
+        found = device.facts()
+    return target_draft.Facts(
+        cpuinfo=found.cpuinfo,
+        meminfo=found.meminfo,
+        machine=found.machine,
+        max_khz=found.max_khz,
+        how=address.partition("://")[0],
+    )

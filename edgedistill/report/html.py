@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgedistill.report import alignment, words
+from edgedistill.report import alignment, bench, words
 from edgedistill.report.picture import accuracy_against_size, accuracy_against_time
 from edgedistill.report.schema import Report
 
@@ -22,5 +22,6 @@ def page(report: Report, lineage: dict[str, str]) -> str:
     )
     given = {"report": report, "lineage": lineage, "picture": accuracy_against_size(report), "words": words}
     given["times"] = accuracy_against_time(report)
+    given["bench"] = bench
     given["curve"] = alignment.picture(report.alignment)
     return environment.get_template("page.html.j2").render(given)

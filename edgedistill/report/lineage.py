@@ -8,7 +8,11 @@ from edgedistill.bundle_manifest import Lineage, Origin
 
 def lineage_of(bundle: Bundle) -> dict[str, str]:
     """`teacher: models/teacher, licence Apache-2.0, 18c593bf` and so on."""
-    found = Lineage.model_validate(bundle.manifest()["lineage"])
+    return lines_of(Lineage.model_validate(bundle.manifest()["lineage"]))
+
+
+def lines_of(found: Lineage) -> dict[str, str]:
+    """The same of a manifest that is read already."""
     return {
         "recipe": found.recipe,
         **({"teacher": _origin(found.teacher)} if found.teacher else {}),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from edgedistill.report import words
+from edgedistill.report import bench, words
 from edgedistill.report.schema import Alignment, CandidateLine, Report
 
 
@@ -31,6 +31,11 @@ def page(report: Report, lineage: dict[str, str]) -> str:
         )
         parts += ["## Candidates", table(head, map(_candidate, report.candidates))]
         parts.append("`~` marks what is not measured on the device.")
+    if latency := bench.latency_of(report):
+        assert report.chosen
+        told = bench.conditions(latency, report.chosen.memory_mib)
+        parts += ["## On the device", f"{bench.headline(latency)}.", table(bench.TIMES_HEAD, bench.times(latency))]
+        parts.append(table(("", ""), told))
     if report.alignment:
         parts += ["## How the teacher was aligned", words.alignment(report.alignment), _curve(report.alignment)]
     stages = [(s.name, s.status, words.duration(s.seconds), f"`{s.key[:8]}`", s.summary) for s in report.stages]

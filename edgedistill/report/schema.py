@@ -159,12 +159,24 @@ class DecodeSpeed(Section):
     high: float | None = None
 
 
+class Percentiles(Section):
+    """Of all measured requests; p99 is the slow end."""
+
+    p50: float
+    p90: float
+    p99: float
+
+
 class Latency(Section):
     """Where, how many and under which conditions is in `conditions`."""
 
     first_token_ms: FirstToken
     decode_tok_s: DecodeSpeed
     prefill_tok_s: float | None = None
+    token_ms: Percentiles | None = None
+    """Milliseconds per written token, after the first."""
+    prompt_token_ms: Percentiles | None = None
+    """Milliseconds per token of the prompt, until the first answer token is chosen."""
     answer_ms: float | None = None
     """First token and decoding of an answer of the task's usual length, milliseconds."""
     evidence: Evidence

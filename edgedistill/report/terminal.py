@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from edgedistill import table
-from edgedistill.report import words
-from edgedistill.report.schema import Report, StudentLine
+from edgedistill.report import bench, words
+from edgedistill.report.schema import Latency, Report, StudentLine
 
 if TYPE_CHECKING:
     from edgedistill.store import Step
@@ -41,6 +41,9 @@ def page(report: Report) -> Iterator[str]:
     if report.student:
         yield ""
         yield _student(report.student)
+    if latency := bench.latency_of(report):
+        yield ""
+        yield from _on_device(report, latency)
 
 
 def _budgets(report: Report) -> list[str]:
@@ -59,8 +62,17 @@ def _candidates(report: Report) -> list[str]:
         facts = one.name, words.size(one.bytes), words.quality(one), words.parity(one)
         rows.append((*facts, *speed, words.outcome(one)))
     made = table.lines(head, rows, right=("size", "first token", "decode", "memory"), styles=_STYLES)
-    is_estimated = any("~" in cell for row in rows for cell in row[4:7])
-    return [*made, f"{table.INDENT}~ predicted, not measured on the device"] if is_estimated else made
+    kinds = {found.evidence for one in report.candidates for found in (one.latency, one.memory_mib) if found}
+    estimated = " or ".join(sorted(kinds - {"measured"}))
+    return [*made, f"{table.INDENT}~ {estimated}, not measured on the device"] if estimated else made
+
+
+def _on_device(report: Report, latency: Latency) -> list[str]:
+    """Percentiles, then one line for each condition."""
+    assert report.chosen
+    told = bench.conditions(latency, report.chosen.memory_mib)
+    rows = table.lines(bench.TIMES_HEAD, bench.times(latency), right=("p50", "p90", "p99"))
+    return [f"{table.INDENT}{bench.headline(latency)}", *rows, "", *(f"  {name:<12} {said}" for name, said in told)]
 
 
 def _student(student: StudentLine) -> str:

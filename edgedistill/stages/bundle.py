@@ -15,9 +15,11 @@ from edgedistill.models import Model
 from edgedistill.store import stage
 from edgedistill.target import Target
 from edgedistill.task import Task
+from edgedistill.toolchain import runtime as runtimes
+from edgedistill.toolchain.runtime import Runtime
 
 
-@stage(version=3)  # v3: a model may be a folder
+@stage(version=4)  # v4: llama.cpp's programs beside the model, where asked for
 def bundle(
     out: Path,
     measured: Measurements,
@@ -28,8 +30,9 @@ def bundle(
     tasks: list[Task],
     target: Target,
     recipe: str,
+    runtime: Runtime | None = None,
 ) -> Bundle:
-    """Put together what ships, around the candidate that `validate` chose.
+    """Put together what ships, around the candidate that `validate` chose. `runtime`: programs that ship with a GGUF.
 
     Leaves  bundle/: the model, its texts and settings, golden cases, licences, and manifest.json, written last
     Raises  IntegrityError when no candidate was chosen, or the chosen file is not the one that was measured
@@ -47,6 +50,8 @@ def bundle(
     shutil.copyfile(measured.golden, folder / "golden.jsonl")
     lineage = _lineage(recipe, teacher, student, tuned, tasks)
     _write_settings(folder, tuned, tasks)
+    if runtime and candidate.format == "gguf":
+        _copy_runtime(runtime, folder)
     facts = {
         "recipe": recipe,
         "target": _device(target),
@@ -93,6 +98,12 @@ def _copy_model(source: Path, to: Path, sha256: str) -> None:
         shutil.copyfile(source, to)
     if (found := sha256_of_all(to)) != sha256:
         raise IntegrityError(f"{source} has sha256 {found}, but {sha256} was measured", "`--fresh package` redoes it")
+
+
+def _copy_runtime(runtime: Runtime, folder: Path) -> None:
+    """Checked first: what lay in the cache folder for months may have lost a file."""
+    runtimes.manifest(runtime.folder)
+    shutil.copytree(runtime.folder, folder / "runtime" / runtime.triple)
 
 
 def _write_settings(folder: Path, tuned: Model, tasks: list[Task]) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from edgedistill import accuracy, choice, components, latency, models, parity, plan
+from edgedistill import accuracy, choice, latency, models, parity, plan, transport
 from edgedistill.accuracy import Questions
 from edgedistill.artifacts import Candidate, Candidates, Measurements
 from edgedistill.engine import Messages, open_engine, open_file
@@ -28,9 +28,8 @@ from edgedistill.task import Task
 from edgedistill.versions import versions
 
 
-# v4: held-out rows, other ways of answering, predictions that prune, the target's preference; speeds are predicted from
-# fitted factors, and by a calibration where there is one
-@stage(version=4)
+# v5: the limit of parity is told, so that a device can be held to it
+@stage(version=5)
 def validate(
     out: Path,
     candidates: Candidates,
@@ -184,19 +183,17 @@ def _with_answer_ms(timing: dict[str, Any], held: Reference) -> dict[str, Any]:
 def _measured(
     file: Path, candidate: Candidate, conversations: Sequence[Messages], target: Target, context: int
 ) -> dict[str, Any]:
-    device = components.load("transports", "local").open_device("local")
     threads = target.threads or int(os.environ.get("OMP_NUM_THREADS", "0")) or None
     asked = conversations[:: max(1, len(conversations) // latency.RUNS)][: latency.RUNS]
-    try:
+    with transport.open_device("local") as device:
+        facts = device.facts().conditions("local")
         raw = latency.measure(device, file, asked, context=context, threads=threads, format_name=candidate.format)
-    finally:
-        device.clean_up()
     for reason in latency.noisy_because(raw):
         say(
             f"  warning: {candidate.quant}: {reason}; the times are worse than those of a quiet machine; "
             "`--fresh validate` measures again"
         )
-    return latency.measured_lines(raw, device.facts(), threads)
+    return latency.measured_lines(raw, facts, threads)
 
 
 def _conditions(held: Reference, budgets: Budgets, target: Target, config: ValidateConfig, seed: int) -> dict[str, Any]:
@@ -210,6 +207,7 @@ def _conditions(held: Reference, budgets: Budgets, target: Target, config: Valid
         "preference": target.prefer,
         "answer_tokens": held.answer_tokens,
         "golden_cases": len(held.golden),
+        "first_token_kl_max": config.first_token_kl_max,
         **held.habits,
         **({"text": f"{held.reading.name}, {len(held.reading.nll):,} tokens"} if held.reading else {}),
         "kl": f"{held.held_out.positions} answer tokens of {len(held.held_out.rows)} held-out rows",

@@ -1,10 +1,13 @@
-"""llama.cpp's converter, at the one source that the installed binding was built from.
+"""llama.cpp's converter and sources, at the one source that the installed binding was built from.
 
 The converter is not on the package index, but the source distribution of llama-cpp-python holds the whole llama.cpp
 tree. It is fetched with the user's own pip, so mirrors, proxies and certificates are those of pip's settings; it is
-verified by hash before anything in it is used; and only the converter is kept:
+verified by hash before anything in it is used; and only what is needed is kept:
 
-    ~/.cache/edgedistill/llama.cpp-0.3.36-832db069/    whole when `complete` is there, which is written last
+    ~/.cache/edgedistill/llama.cpp-0.3.36-832db069/           the converter, which builds need
+    ~/.cache/edgedistill/llama.cpp-0.3.36-832db069-sources/   what programs for a device are compiled from
+
+A folder is whole when `complete` is there, which is written last.
 """
 
 from __future__ import annotations
@@ -29,9 +32,13 @@ SHA256 = "832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e"
 """Of llama_cpp_python-0.3.36.tar.gz. With a new pin, raise VERSION in exporters/gguf.py: the files may change."""
 
 _PREFIX = f"llama_cpp_python-{VERSION}/vendor/llama.cpp/"
-_KEPT = ("convert_hf_to_gguf.py", "conversion/", "gguf-py/gguf/", "src/llama-vocab.cpp", "LICENSE")
-_MOST_BYTES = 20_000_000
-"""Of the kept files together; they are 3 MB."""
+_CONVERTER = ("convert_hf_to_gguf.py", "conversion/", "gguf-py/gguf/", "src/llama-vocab.cpp", "LICENSE")
+_SOURCES = (
+    *("CMakeLists.txt", "LICENSE", "cmake/", "common/", "ggml/", "include/", "licenses/", "scripts/ui-assets.cmake"),
+    *("src/", "tools/", "vendor/"),
+)
+_MOST_BYTES = 100_000_000
+"""Of the kept files together; the sources are 53 MB."""
 _FETCH_LIMIT_S = 1800
 
 _BACKEND = f"""\
@@ -55,12 +62,24 @@ def llama_cpp_sources() -> Path:
             not the pinned one, EdgeDistillError when pip cannot fetch it
     """
     check_binding()
+    return _kept(sources_folder(), "converter", _CONVERTER)
+
+
+def compiled_sources() -> Path:
+    """The folder with llama.cpp's `CMakeLists.txt`, for programs that run on a device; fetched as the converter is.
+
+    Raises  as llama_cpp_sources(), without a look at the binding
+    """
     folder = sources_folder()
+    return _kept(folder.with_name(f"{folder.name}-sources"), "sources", _SOURCES)
+
+
+def _kept(folder: Path, what: str, kept: tuple[str, ...]) -> Path:
     if is_complete(folder):
         return folder
-    with held(folder.with_name(f"{folder.name}.lock"), "llama.cpp's converter"):
+    with held(folder.with_name(f"{folder.name}.lock"), f"llama.cpp's {what}"):
         if not is_complete(folder):
-            _install(folder)
+            _install(folder, what, kept)
     return folder
 
 
@@ -92,12 +111,12 @@ def is_complete(folder: Path) -> bool:
     return (folder / "complete").is_file()
 
 
-def _install(folder: Path) -> None:
-    say(f"fetching llama.cpp's converter ({PACKAGE} {VERSION}, source, 76 MB) into {folder}")
+def _install(folder: Path, what: str, kept: tuple[str, ...]) -> None:
+    say(f"fetching llama.cpp's {what} ({PACKAGE} {VERSION}, source, 76 MB) into {folder}")
     with tempfile.TemporaryDirectory(prefix="fetch-", dir=folder.parent) as scratch:
         archive = fetch(Path(scratch))
         shutil.rmtree(folder, ignore_errors=True)  # of a process that was killed before it was complete
-        extract(archive, folder)
+        extract(archive, folder, kept)
     write_text(folder / "complete", f"{SHA256}\n")
 
 
@@ -141,13 +160,14 @@ def _fetch(scratch: Path) -> Path:
     return archives[0]
 
 
-def extract(archive: Path, folder: Path) -> None:
-    """Only the converter's files, only regular ones, only below `folder`, and no more bytes than it can have."""
+def extract(archive: Path, folder: Path, kept: tuple[str, ...] = _CONVERTER) -> None:
+    """Only the files whose names begin with one of `kept`, only regular ones, only below `folder`, and no more bytes
+    than they can have."""
     total = 0
     with tarfile.open(archive, "r:gz") as tar:
         for member in tar:
             name = member.name.removeprefix(_PREFIX)
-            if not member.name.startswith(_PREFIX) or not name.startswith(_KEPT) or not member.isfile():
+            if not member.name.startswith(_PREFIX) or not name.startswith(kept) or not member.isfile():
                 continue
             target = (folder / name).resolve()
             total += member.size
@@ -158,5 +178,5 @@ def extract(archive: Path, folder: Path) -> None:
             target.parent.mkdir(parents=True, exist_ok=True)
             with source, target.open("wb") as file:
                 shutil.copyfileobj(source, file)
-    if not (folder / "convert_hf_to_gguf.py").is_file():
-        raise IntegrityError(f"{archive.name} holds no llama.cpp converter")
+    if not (folder / kept[0]).is_file():
+        raise IntegrityError(f"{archive.name} holds no llama.cpp with {kept[0]}")

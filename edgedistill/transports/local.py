@@ -2,77 +2,60 @@
 
 from __future__ import annotations
 
-import os
-import platform
-import subprocess
-from collections.abc import Sequence
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from edgedistill.devices.push import check_architecture
+from edgedistill.devices.shell import ShellDevice
 from edgedistill.errors import DeviceError
+from edgedistill.transport import Address
 
-VERSION = 1
-
-
-def open_device(address: str) -> Local:
-    """The device at `local`."""
-    if address != "local":
-        raise DeviceError(f"address {address!r} is not `local`")
-    return Local()
+VERSION = 2
 
 
-class Local:
-    """Facts, push, run, pull, clean up: what every transport offers."""
+def open_device(address: Address, *, keep: bool = False, folder: str | None = None) -> Local:
+    """The device at `local`. It is nobody's alone: the work folder is new each time, unless one is given."""
+    return Local(address, folder or "", keep)
 
-    def facts(self) -> dict[str, str | int | float | None]:
-        """What measurements have to be read with."""
-        import psutil
 
-        return {
-            "where": "local",
-            "machine": platform.machine(),
-            "cpu": cpu_name(),
-            "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-            "ram_mib": round(psutil.virtual_memory().total / 2**20),
-        }
+class Local(ShellDevice):
+    """This machine."""
 
-    def push(self, file: Path) -> str:
-        """The path of the file on the device."""
-        return str(file)
+    needs = ()
 
-    def run(self, command: Sequence[str], *, stdin: str = "", limit_s: float, environment: dict[str, str]) -> str:
-        """Standard output of a command. Raises DeviceError when it fails or takes longer than `limit_s`."""
+    def open(self) -> None:
+        self.base = self.base or tempfile.mkdtemp(prefix="edgedistill-work-")
+        super().open()
+
+    def command(self, script: str) -> list[str]:
+        return ["sh", "-c", script]
+
+    def keeper_command(self, script: str) -> list[str]:
+        return ["sh", "-c", script]
+
+    def not_reached(self, errors: str) -> DeviceError:
+        return DeviceError(f"no shell could be started on this machine: {errors or 'sh said nothing'}")
+
+    def boot_now(self) -> str:
+        return self._boot
+
+    def push(self, local: Path, name: str, *, progress: Callable[[int], None] | None = None) -> str:
+        """The file itself."""
+        check_architecture(self, local)
+        if progress:
+            progress(local.stat().st_size)
+        return str(local.resolve())
+
+    def pull(self, remote: str, local: Path) -> Path:
+        local.parent.mkdir(parents=True, exist_ok=True)
         try:
-            done = subprocess.run(
-                list(command),
-                input=stdin,
-                capture_output=True,
-                text=True,
-                timeout=limit_s,
-                env={**os.environ, **environment},
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
-            raise DeviceError(f"`{command[0]}` took longer than {limit_s:.0f} s on this machine") from None
-        if done.returncode != 0:
-            last = "\n".join(done.stderr.strip().splitlines()[-5:])
-            raise DeviceError(f"`{command[0]}` ended with code {done.returncode} on this machine\n{last}")
-        return done.stdout
+            return Path(shutil.copyfile(Path(self.folder, remote), local))
+        except OSError as error:
+            raise DeviceError(f"{remote} cannot be copied on this machine: {error.strerror}") from None
 
-    def pull(self, file: str, to: Path) -> Path:
-        """A file of the device, here."""
-        to.write_bytes(Path(file).read_bytes())
-        return to
-
-    def clean_up(self) -> None:
-        """Nothing was copied."""
-
-
-def cpu_name() -> str:
-    """As the system names it."""
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        for line in info.read_text(encoding="utf-8", errors="replace").splitlines():
-            name, _, value = line.partition(":")
-            if name.strip() in ("model name", "Model"):
-                return value.strip()
-    return platform.processor() or platform.machine()
+    @contextmanager
+    def forward(self, port: int) -> Iterator[int]:
+        yield port

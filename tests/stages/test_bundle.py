@@ -24,7 +24,9 @@ from edgedistill.report import assemble
 from edgedistill.report.lineage import lineage_of
 from edgedistill.sections import ModelConfig
 from edgedistill.stages.bundle import bundle
+from edgedistill.store import identity_of
 from edgedistill.target import Target
+from edgedistill.toolchain.runtime import PROGRAMS, Runtime
 
 TARGET = Target(name="board", title="Board 5", soc="4 cores", triple="aarch64-linux-musl", cpu="cortex_a76", threads=4)
 TEMPLATE = (
@@ -176,6 +178,46 @@ def test_run_sh_starts_the_server_with_the_bundles_own_settings(made, tmp_path):
     pairs = " ".join(options)
     for wanted in ("--model model.gguf", "--ctx-size 512", "--threads 4", "--temp 0", "--jinja", "--port 9000"):
         assert wanted in pairs
+
+
+@pytest.fixture
+def a_runtime(tmp_path, monkeypatch) -> Runtime:
+    """Shell scripts in the place of programs; the bundle only carries them."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    made = Runtime("aarch64-linux-musl", "cortex_a76")
+    made.folder.mkdir(parents=True)
+    files = {}
+    for name in PROGRAMS:
+        path = made.folder / name
+        path.write_text(f'#!/bin/sh\nprintf "%s\\n" "this is {name}" "$@"\n')
+        path.chmod(0o755)
+        files[name] = {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
+    write_json(made.folder / "manifest.json", {"files": files})
+    return made
+
+
+def test_a_runtime_ships_with_the_model_and_run_sh_starts_it(given, a_runtime, tmp_path):
+    made = bundle.function(tmp_path / "out", **given, runtime=a_runtime)
+    shipped = bundle_manifest.publish(made.folder, tmp_path / "dist")
+    listed = bundle_manifest.open_bundle(shipped).files
+    names = {f"runtime/aarch64-linux-musl/{name}" for name in (*PROGRAMS, "manifest.json")}
+    assert {name for name in listed if name.startswith("runtime/")} == names
+    environment = {name: value for name, value in os.environ.items() if name != "LLAMA_SERVER"}
+    said = subprocess.run(
+        [shipped / "run.sh"], env=environment, capture_output=True, text=True, check=True, cwd=tmp_path
+    )
+    assert said.stdout.startswith("this is llama-server\n--model\nmodel.gguf\n")
+
+
+def test_a_changed_runtime_does_not_ship(given, a_runtime, tmp_path):
+    (a_runtime.folder / "llama-cli").write_text('#!/bin/sh\nprintf "%s\\n" "this is llama-bad" "$@"\n')
+    with pytest.raises(IntegrityError, match="llama-cli"):
+        bundle.function(tmp_path / "out", **given, runtime=a_runtime)
+
+
+def test_another_runtime_is_another_bundle():
+    one, other = Runtime("aarch64-linux-musl", "cortex_a76"), Runtime("aarch64-linux-musl", "cortex_a72")
+    assert len({identity_of(value) for value in (one, other, None)}) == 3
 
 
 def test_the_modelfile_renders_one_user_message_as_the_chat_template_does(made):

@@ -62,7 +62,7 @@ def test_more_bytes_than_the_converter_has_are_refused(tmp_path, monkeypatch):
 
 
 def test_an_archive_without_the_converter_is_refused(tmp_path):
-    with pytest.raises(IntegrityError, match=r"holds no llama\.cpp converter"):
+    with pytest.raises(IntegrityError, match=r"holds no llama\.cpp with convert_hf_to_gguf\.py"):
         llama_cpp.extract(archive(tmp_path / "a.tar.gz", {"x": b""}), tmp_path / "out")
 
 

@@ -53,10 +53,9 @@ def _own_pip(folder) -> None:
 
 def test_the_command_tells_what_is_here(capsys):
     assert toolchain.list_all(as_json=True) == 0
-    assert {row["name"]: row["is_here"] for row in json.loads(capsys.readouterr().out)} == {
-        "converter": False,
-        "optimum": False,
-    }
+    listed = json.loads(capsys.readouterr().out)
+    assert {row["name"]: row["is_here"] for row in listed["tools"]} == dict.fromkeys(toolchain.TOOLS, False)
+    assert set(toolchain.TOOLS) == {"converter", "compilers", "optimum"} and listed["runtimes"] == []
     optimum.folder().mkdir(parents=True)
     (optimum.folder() / "complete").touch()
     assert toolchain.install(("optimum",)) == 0

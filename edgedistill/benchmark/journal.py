@@ -1,0 +1,81 @@
+"""Every raw measurement of a benchmark, one JSON object a line, written as it comes: a cut connection loses nothing.
+
+    {"kind": "run", …}       what was measured where; a run goes on only from rows of an equal one
+    {"kind": "parity", …}    how the golden cases came out
+    {"kind": "request", …}   one request (served.Times)
+    {"kind": "state", …}     one look at the device (watch.State)
+    {"kind": "peer", …}      llama-bench
+    {"kind": "done"}         whole; the next run begins anew
+
+It lies beside the bundle, which is sealed.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+from edgedistill.files import write_rows
+
+KEPT_S = 24 * 3600.0
+"""An older run is not gone on with: firmware, cooling and the room may have changed."""
+
+
+class Journal:
+    """Rows of one run, in memory and on disk."""
+
+    def __init__(self, path: Path, run: dict[str, Any]) -> None:
+        """Go on with the rows at `path` where they are of an equal run that was cut, else begin anew."""
+        self.path = path
+        self.rows = _cut_run(path, run)
+        self.resumed = len([row for row in self.rows if row["kind"] == "request"])
+        """Requests that an earlier, cut run has measured already."""
+        write_rows(path, self.rows)  # also where they are all kept: a kill may have left half a line
+        if not self.rows:
+            self.add("run", begun=time.time(), **run)
+
+    def add(self, kind: str, **values: Any) -> None:
+        """Append a row; it is on its way to the disk when this returns."""
+        row = {"kind": kind, **values}
+        self.rows.append(row)
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+    def of(self, kind: str) -> list[dict[str, Any]]:
+        """The rows of a kind, without the word itself."""
+        return [{key: value for key, value in row.items() if key != "kind"} for row in self.rows if row["kind"] == kind]
+
+    def drop(self, kind: str, **values: Any) -> None:
+        """Forget rows, e.g. of a phase that has to be in one piece."""
+        self.rows = [row for row in self.rows if row["kind"] != kind or any(row[k] != v for k, v in values.items())]
+        write_rows(self.path, self.rows)
+
+
+def place(bundle: Path, address: str) -> Path:
+    """Beside the bundle, which is sealed: `dist/quickstart-rpi5.bench/ssh-pi@bench.jsonl`."""
+    plain = re.sub(r"[^\w.@]+", "-", address).strip("-")
+    return bundle.with_name(f"{bundle.name}.bench") / f"{plain}.jsonl"
+
+
+def _cut_run(path: Path, run: dict[str, Any]) -> list[dict[str, Any]]:
+    """Rows of an earlier run that is equal, not finished, and not too old; else none."""
+    rows = _whole_rows(path)
+    if not rows or rows[0]["kind"] != "run" or rows[-1]["kind"] == "done":
+        return []
+    begun = rows[0].get("begun", 0.0)
+    is_equal = {key: value for key, value in rows[0].items() if key not in ("kind", "begun")} == run
+    return rows if is_equal and time.time() - begun < KEPT_S else []
+
+
+def _whole_rows(path: Path) -> list[dict[str, Any]]:
+    """Up to the first line that is not whole: a kill may have come in the middle of writing it."""
+    rows: list[dict[str, Any]] = []
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else ():
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            break
+    return [row for row in rows if isinstance(row, dict) and "kind" in row]

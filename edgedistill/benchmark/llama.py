@@ -1,0 +1,190 @@
+"""llama-server on the device, from the bundle's own settings, and llama-bench beside it."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgedistill import parity
+from edgedistill.benchmark.replay import Replay
+from edgedistill.benchmark.served import Times
+from edgedistill.bundle_manifest import Manifest
+from edgedistill.devices import exits
+from edgedistill.errors import DeviceError, StageFailed, UsageError
+from edgedistill.golden import GoldenCase
+from edgedistill.log import progress, say
+from edgedistill.parity import Parity
+from edgedistill.sections import Requests
+from edgedistill.server import Server
+from edgedistill.transport import Device, Process
+
+LOAD_LIMIT_S = 900.0
+"""A file of 8 GB from an SD card takes 7 minutes."""
+ANSWER_LIMIT_S = 900.0
+_TOLD_EVERY_S = 10.0
+_SETTLE_S = 1.0
+_LISTENING = re.compile(r"listening on http://127\.0\.0\.1:(\d+)")
+_COMMANDS = """\
+for file in $(grep -ls -- "$1" /proc/[0-9]*/cmdline); do
+    number=${file#/proc/}
+    printf '\\036%s ' "${number%/cmdline}"
+    tr '\\000' '\\037' <"$file" 2>/dev/null
+done
+:"""
+"""Every process whose command names a program: its number, and its words."""
+_SAMPLING = ("temperature", "top_k", "top_p", "min_p", "repeat_penalty")
+
+PEER_PROMPT, PEER_ANSWER, PEER_REPEATS = 512, 128, 3
+"""What others publish: pp512 and tg128."""
+
+
+@dataclass(frozen=True)
+class Pushed:
+    """Paths on the device."""
+
+    server: str
+    bench: str
+    model: str
+    template: str
+
+
+def push(device: Device, folder: Path, manifest: Manifest, programs: Path) -> Pushed:
+    """Everything that will run, before anything does. What is there already is not sent again.
+
+    programs  folder of llama-server and llama-bench, built for the device
+    """
+    files = [*programs_of(programs), folder / manifest.model, folder / "chat_template.jinja"]
+    with progress("push, bytes", sum(file.stat().st_size for file in files)) as advance:
+        return Pushed(*(device.push(file, file.name, progress=advance) for file in files))
+
+
+def programs_of(folder: Path) -> list[Path]:
+    """Those of a runtime that a benchmark needs."""
+    return [folder / "llama-server", folder / "llama-bench"]
+
+
+@contextmanager
+def serving(
+    device: Device, pushed: Pushed, *, context: int, threads: int | None, sampling: dict[str, Any]
+) -> Iterator[LlamaServer]:
+    """llama-server with the bundle's model, loaded and healthy; it is gone when the block ends.
+
+    sampling  of the bundle: what every request is asked with
+    Raises    DeviceError when it does not start, or is not healthy in time
+    """
+    options = ["--model", pushed.model, "--jinja", "--chat-template-file", pushed.template]
+    options += ["--ctx-size", str(context), *(["--threads", str(threads)] if threads else [])]
+    # One conversation at a time, as in an app; a second copy of the cache would count as the model's memory.
+    options += ["--parallel", "1", "--cache-ram", "0", "--host", "127.0.0.1", "--port", "0"]
+    process = device.start([pushed.server, *options], log="llama-server.log")
+    try:
+        with device.forward(_port(process)) as port:
+            server = LlamaServer(process, port, sampling)
+            server.check_health()
+            server.pid = _pid(device, pushed.server)
+            yield server
+    finally:
+        process.stop()
+
+
+def _port(process: Process) -> int:
+    """Where it listens, which it says when the model is loaded: it takes a port that is free."""
+    begun = told = time.monotonic()
+    while (now := time.monotonic()) - begun < LOAD_LIMIT_S:
+        if found := _LISTENING.search(process.tail()):
+            return int(found[1])
+        if process.poll() is not None:
+            raise process.fault()
+        if now - told >= _TOLD_EVERY_S:
+            told = now
+            say(f"  llama-server loads the model, {now - begun:,.0f} s")
+        time.sleep(0.1)
+    raise DeviceError(
+        f"llama-server has not loaded the model after {LOAD_LIMIT_S:,.0f} s; its last words:\n{process.tail()}",
+        "nothing was measured; look at the device's disk and memory, and run the same command again",
+    )
+
+
+def _pid(device: Device, program: str) -> int | None:
+    """The server's process on the device: the one whose command has the program as a word of its own."""
+    found = device.run(["sh", "-c", _COMMANDS, "sh", Path(program).name], timeout=60).text.split("\x1e")[1:]
+    numbered = [record.partition(" ")[::2] for record in found]
+    return next((int(number) for number, words in numbered if program in words.split("\x1f")), None)
+
+
+class LlamaServer:
+    """See `served.Served`."""
+
+    def __init__(self, process: Process, port: int, sampling: dict[str, Any]) -> None:
+        self._process = process
+        self._server = Server(f"http://127.0.0.1:{port}", None, Requests(tries=1, timeout_s=ANSWER_LIMIT_S))
+        self._sampling = {name: sampling[name] for name in _SAMPLING if name in sampling}
+        self.pid: int | None = None
+        self.name = "llama-server"
+
+    def check_health(self) -> None:
+        """Raises DeviceError when it is not healthy."""
+        if (self._get("/health") or {}).get("status") != "ok":
+            raise DeviceError(f"llama-server is not healthy; its last words:\n{self._process.tail()}")
+        self._properties = self._get("/props")
+        self.name = f"llama-server {self._properties.get('build_info', '')}".strip()
+
+    def replay(self, cases: Sequence[GoldenCase], quant: str, kl_max: float, max_tokens: int) -> Parity:
+        return parity.check(cases, Replay(self._post, self._properties, cases), quant, kl_max, max_tokens)
+
+    def ask(self, ids: Sequence[int], new_tokens: int) -> Times:
+        body = {"prompt": list(ids), "n_predict": new_tokens, "ignore_eos": True, "cache_prompt": False}
+        found = self._post("/completion", {**self._sampling, **body})["timings"]
+        return Times(found["prompt_n"], found["prompt_ms"], found["predicted_n"], found["predicted_ms"])
+
+    def _get(self, path: str) -> Any:
+        try:
+            return self._server.get(path)
+        except (StageFailed, UsageError) as error:
+            raise self._fault(error) from error
+
+    def _post(self, path: str, body: dict[str, Any]) -> Any:
+        try:
+            return self._server.post(path, body, seed=0)
+        except StageFailed as error:
+            if ": 500 " in error.problem and self._process.poll() is None:  # e.g. a template that refuses
+                raise UsageError(error.problem) from error
+            raise self._fault(error) from error
+
+    def _fault(self, error: StageFailed | UsageError) -> DeviceError:
+        """Why it does not answer: it ended, the way to it is cut, or it says so itself."""
+        time.sleep(_SETTLE_S)  # the connections of a process that is killed close before it is gone
+        if self._process.poll() is not None:
+            return self._process.fault()
+        return DeviceError(
+            f"llama-server does not answer: {error.problem}",
+            "what was measured is kept; run the same command again, it goes on",
+        )
+
+
+def bench(device: Device, pushed: Pushed, threads: int | None) -> dict[str, Any]:
+    """llama-bench's pp512 and tg128, tokens per second. It leaves out tokenizing and sampling.
+
+    Raises  DeviceError when it fails
+    """
+    sizes = ["-p", str(PEER_PROMPT), "-n", str(PEER_ANSWER), "-r", str(PEER_REPEATS), "-o", "json"]
+    command = [pushed.bench, "-m", pushed.model, *sizes, *(["-t", str(threads)] if threads else [])]
+    begun = time.monotonic()
+    done = device.run(command, timeout=ANSWER_LIMIT_S)
+    if done.code:
+        raise exits.fault(device, command, done.code, done.err.decode(errors="replace"))
+    rows = json.loads(done.text)
+    speeds = {("pp" if row["n_prompt"] else "tg"): row for row in rows}
+    return {
+        "pp512_tok_s": round(speeds["pp"]["avg_ts"], 2),
+        "tg128_tok_s": round(speeds["tg"]["avg_ts"], 2),
+        "tg128_spread": round(speeds["tg"]["stddev_ts"] / speeds["tg"]["avg_ts"], 4),
+        "seconds": round(time.monotonic() - begun, 1),
+        "build": f"{rows[0]['build_number']} ({rows[0]['build_commit']})",
+    }

@@ -1,0 +1,114 @@
+"""`bench`: run a bundle on its device, grade its budgets by what was found there, and say so in bundle and report."""
+
+from __future__ import annotations
+
+import json
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from edgedistill import bundle_manifest, transport
+from edgedistill import target as targets
+from edgedistill.benchmark import fit, grading
+from edgedistill.benchmark.load import FULL, QUICK
+from edgedistill.benchmark.run import Found, benchmark
+from edgedistill.bundle_manifest import MANIFEST, Manifest
+from edgedistill.errors import UsageError
+from edgedistill.files import sha256_of, size_of
+from edgedistill.report import assemble, terminal
+from edgedistill.report.lineage import lines_of
+from edgedistill.report.schema import BundleLine, Report
+
+
+def run(*, bundle: Path, device: str | None, quick: bool, keep: bool, anyway: bool, as_json: bool) -> int:
+    """Measure, grade, write, tell. The exit code is that of the budgets."""
+    manifest = bundle_manifest.read(bundle)
+    report, found = measured(bundle, device or _address(manifest), quick=quick, keep=keep, anyway=anyway)
+    if as_json:
+        click.echo(json.dumps(assemble.as_json(report), indent=2, ensure_ascii=False))
+    else:
+        beside = bundle.with_name(f"{bundle.name}.report.html")
+        where = [f"bundle   {bundle}", f"report   {beside}", f"raw      {found.raw}"]
+        click.echo("\n".join(["", *terminal.page(report), "", *where]))
+    return report.exit_code
+
+
+def measured(
+    folder: Path, address: str, *, quick: bool, keep: bool, anyway: bool, is_measured_required: bool = False
+) -> tuple[Report, Found]:
+    """The bundle's report after a benchmark; bundle, report files and calibration are written."""
+    started, begun = datetime.now(UTC), time.monotonic()
+    found = benchmark(folder, address, QUICK if quick else FULL, keep=keep, anyway=anyway)
+    manifest = grading.into_bundle(folder, found)
+    grading.calibrate(folder, manifest, found.latency)
+    beside = folder.with_name(f"{folder.name}.report")
+    earlier = _earlier(beside.with_name(f"{beside.name}.json"), manifest, started, begun)
+    changed = {
+        "candidates": [_line(one, manifest) for one in assemble.as_json(earlier)["candidates"]],
+        "budgets": list(manifest.budgets),
+        "bundle": _bundle_line(folder),
+    }
+    report = Report.model_validate({**assemble.as_json(earlier), **changed})
+    report = report.model_copy(update={"exit_code": assemble.exit_code(report, is_measured_required)})
+    assemble.save(report, lines_of(manifest.lineage), beside)
+    return report, found
+
+
+def check_address(address: str, target: targets.Target) -> None:
+    """Refuse to measure one device's budgets on another, before anything is built. The device itself is asked later.
+
+    Raises  UsageError
+    """
+    is_here = transport.parse(address).scheme == "local"
+    if target.triple == "native" and not is_here:
+        raise UsageError(
+            f"--device {address}: target `{target.name}` is built for this machine",
+            "name the device's own target with --target; `edgedistill targets` lists them",
+        )
+    if is_here and not fit.is_this_machine(target.triple):
+        raise UsageError(
+            f"--device local: target `{target.name}` is {target.title}, not this machine",
+            "`--target host` measures here; without --device the figures of the target are predicted",
+        )
+
+
+def _address(manifest: Manifest) -> str:
+    """Where the bundle's target is, when nobody says."""
+    if manifest.target.triple == "native":
+        return "local"
+    raise UsageError(
+        f"where is the {manifest.target.title}?",
+        f"`edgedistill bench … --device ssh://user@host`; without a device the figures of `{manifest.target.name}` are "
+        "predicted",
+    )
+
+
+def _earlier(path: Path, manifest: Manifest, started: datetime, begun: float) -> Report:
+    """The build's report beside the bundle; where it did not come along, what the manifest knows."""
+    if path.is_file():
+        report = assemble.load(path)
+        if report.chosen and report.chosen.sha256 == manifest.chosen["sha256"]:
+            return report
+    return assemble.assemble(
+        recipe=manifest.recipe,
+        target=manifest.target.name,
+        build_id="",
+        started=started,
+        seconds=time.monotonic() - begun,
+        steps=[],
+        measured={"student": manifest.student or None, "candidates": [manifest.chosen], "budgets": manifest.budgets},
+        bundle=None,
+    )
+
+
+def _line(candidate: dict[str, object], manifest: Manifest) -> dict[str, object]:
+    """The chosen candidate with its new figures; the others as they were."""
+    if not candidate["chosen"]:
+        return candidate
+    return {**candidate, "latency": manifest.chosen["latency"], "memory_mib": manifest.chosen["memory_mib"]}
+
+
+def _bundle_line(folder: Path) -> BundleLine:
+    return BundleLine(path=str(folder), bytes=size_of(folder), manifest_sha256=sha256_of(folder / MANIFEST))

@@ -1,0 +1,292 @@
+"""A device that is reached through a POSIX shell: nothing else of ours runs there, and no Python.
+
+Every command is a script that a local program (sh, ssh, adb) has run there. Because the exit code of that program may
+be its own, a script prints the code of its command as the last words of stderr; where they are missing, the connection
+was cut. What the login shell prints on its own ends at a mark.
+"""
+
+from __future__ import annotations
+
+import itertools
+import shlex
+import subprocess
+import time
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Literal
+
+from edgedistill.devices import architecture, exits, facts, keeper, push
+from edgedistill.devices.faults import (
+    AGAIN,
+    ROOM,
+    ConnectionCut,
+    Corrupted,
+    DiskFull,
+    InUse,
+    Lost,
+    ProgramMissing,
+    Rebooted,
+    TookTooLong,
+)
+from edgedistill.devices.process import ShellProcess
+from edgedistill.errors import DeviceError
+from edgedistill.files import sha256_of
+from edgedistill.log import say
+from edgedistill.transport import Address, Device, Process, Result
+
+OPEN_S = 60.0
+SHORT_S = 120.0
+"""For our own small scripts: a device that is this slow hangs."""
+BUSY_S = 6.0
+"""How long a keeper whose connection was cut may take to clean up."""
+_BEGUN, _ENDED = b"edgedistill-begins\n", b"\nedgedistill-ends:"
+
+_AROUND = """\
+umask 077
+cd {work} 2>/dev/null || {{ printf '{ended}gone\\n' >&2; exit 1; }}
+: >{work}/groups/{number}.$$ || {{ printf '{ended}full\\n' >&2; exit 1; }}
+trap : TERM
+printf '{begun}'
+printf '{begun}' >&2
+(
+{body}
+)
+code=$?
+rm -f groups/{number}.$$
+printf '{ended}%s\\n' $code >&2
+"""
+_END = """\
+for file in groups/{number}.*; do
+    [ -e "$file" ] || continue
+    group=${{file##*.}} turn=0
+    kill -TERM -$group
+    while [ -e "$file" ] && kill -0 -$group 2>/dev/null && [ $turn -lt {turns} ]; do
+        sleep 0.2 2>/dev/null || sleep 1
+        turn=$((turn + 1))
+    done
+    kill -KILL -$group 2>/dev/null
+    rm -f "$file"
+done
+:"""
+_SAMPLE = """\
+for path in {paths}; do
+    if text=$(cat "$path" 2>/dev/null); then printf '\\036+%s' "$text"; else printf '\\036-'; fi
+done"""
+
+
+class ShellDevice(Device):
+    """What local, ssh, adb and qemu share; a transport says how a script gets there."""
+
+    evidence: Literal["measured", "emulated"] = "measured"
+    needs: tuple[str, ...] = ("cat", "df", "kill", "mkdir", "mv", "rm", "sha256sum", "tee", "wc")
+    """Programs that the device must have."""
+
+    def __init__(self, address: Address, base: str, keep: bool) -> None:
+        self.address = address
+        self.base = base
+        self.folder = ""
+        self._keep = keep
+        self._keeper: keeper.Keeper | None = None
+        self._boot = ""
+        self._machine = ""
+        self._numbers = itertools.count(1)
+        self._had_files = False
+        self._pushed: set[str] = set()
+
+    # What a transport says
+
+    @abstractmethod
+    def command(self, script: str) -> list[str]:
+        """The local command that has `sh` run a script on the open device, as the leader of a process group."""
+
+    @abstractmethod
+    def keeper_command(self, script: str) -> list[str]:
+        """The same for the first script, which opens the connection."""
+
+    @abstractmethod
+    def not_reached(self, errors: str) -> DeviceError:
+        """The fault that the local program's last words mean, when nothing came back."""
+
+    @abstractmethod
+    def boot_now(self) -> str:
+        """The device's boot id over a connection of its own. Raises DeviceError when there is no way to it."""
+
+    # Open and close
+
+    def open(self) -> None:
+        """Connect and start the keeper, which claims the device. Raises InUse, ProgramMissing, NotReached children."""
+        evict, end = "", time.monotonic() + BUSY_S
+        while True:
+            started = keeper.Keeper(self.keeper_command(keeper.script(self.base, self.needs, evict)))
+            try:
+                word = started.first_word(OPEN_S)
+            except BaseException:
+                started.leave("keep")
+                raise
+            if word.kind == "ready":
+                break
+            started.leave("keep")
+            if word.kind != "busy" or time.monotonic() > end:
+                raise self._refused(word, started)
+            evict = word.first if keeper.is_dead(word.rest) else ""
+            time.sleep(0.5)
+        self._keeper, self._boot = started, "" if word.first == "-" else word.first
+        had, self._machine, kernel, self.base = word.rest.split(" ", 3)
+        self._had_files, self._pushed = had == "files", set()
+        if kernel != "-" and architecture.is_emulated(self._machine, kernel):
+            self.evidence = "emulated"
+        self.folder = f"{self.base}/work"
+        started.beat()
+
+    def close(self, is_resumable: bool) -> None:
+        """Have the keeper clean up. Says so where it cannot, because the connection is gone."""
+        if self._keeper is None:
+            return
+        started, self._keeper = self._keeper, None
+        has_left = started.leave("keep" if self._keep or is_resumable else "forget")
+        self.disconnect()
+        if not has_left:
+            say(f"warning: {self.address}: what was pushed stays in {self.base}; the next run goes on with it")
+
+    @property
+    def is_open(self) -> bool:
+        return self._keeper is not None
+
+    def disconnect(self) -> None:
+        """After the keeper has left."""
+
+    def _refused(self, word: keeper.Word, started: keeper.Keeper) -> DeviceError:
+        """Why a keeper could not begin."""
+        if word.kind == "busy":
+            host, _, number = word.rest.rpartition(":")
+            who = f"process {number} of {host.partition(':')[0]}"
+            return InUse(f"{self.address} is in use by another edgedistill, {who}", "wait until it has ended")
+        if word.kind == "lacks":
+            return ProgramMissing(f"{self.address} has no `{word.first}`", "install it there; busybox brings it")
+        if word.kind == "unusable":
+            return self.full(started.errors())
+        return self.not_reached(started.errors())
+
+    def full(self, said: str) -> DeviceError:
+        """Our folder there cannot be written."""
+        if "No space left" in said:
+            return DiskFull(f"the disk of {self.address} is full: nothing can be written in {self.base}", ROOM)
+        last = said.strip().rpartition("\n")[2]
+        return DeviceError(
+            f"{self.address}: nothing can be written in {self.base}{f': {last}' if last else ''}",
+            "check who may write there",
+        )
+
+    # Commands
+
+    def number(self) -> int:
+        """A new one, for a script that is to be ended by it."""
+        return next(self._numbers)
+
+    def script(
+        self, body: str, doing: str, *, timeout: float | None = SHORT_S, input: bytes | None = None, kept: str = ""
+    ) -> Result:
+        """What a script did, in the work folder. `doing` and `kept` are told when the connection is cut."""
+        number = self.number()
+        sent = {"stdin": subprocess.DEVNULL} if input is None else {"stdin": subprocess.PIPE}
+        process = self.popen(body, number, **sent)
+        try:
+            out, err = process.communicate(input, timeout)
+        except subprocess.TimeoutExpired:
+            self._abandon(process, number)
+            raise TookTooLong(f"{doing} on {self.address} took longer than {timeout:,.0f} s") from None
+        except BaseException:  # Ctrl-C: nobody waits for it any more
+            process.kill()
+            raise
+        return self.result(out, err, doing, kept)
+
+    def popen(self, body: str, number: int, *, stdin: int = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
+        """Start a script, wrapped so that it can be ended by its number and tells its exit code."""
+        if self._keeper is None:
+            raise DeviceError(f"{self.address} is not open")
+        words = {"begun": _BEGUN.decode().replace("\n", "\\n"), "ended": _ENDED.decode().replace("\n", "\\n")}
+        wrapped = _AROUND.format(work=shlex.quote(self.folder), number=number, body=body, **words)
+        pipe = subprocess.PIPE
+        return subprocess.Popen(self.command(wrapped), stdin=stdin, stdout=pipe, stderr=pipe, start_new_session=True)
+
+    def result(self, out: bytes, err: bytes, doing: str, kept: str = "") -> Result:
+        """Output without our marks. Raises Lost when the script did not come to its end."""
+        said, ended, code = err.rpartition(_ENDED)
+        if code.strip() == b"full":
+            raise self.full(said.decode(errors="replace"))
+        if not ended or not code.strip().isdigit():
+            raise self.lost(doing, kept)
+        return Result(int(code), out.partition(_BEGUN)[2], said.partition(_BEGUN)[2])
+
+    def lost(self, doing: str, kept: str = "") -> Lost:
+        """The fault of a connection that ended in the middle: looks whether the device is still there, and the same."""
+        kept = f"; {kept}" if kept else ""
+        hint = f"{AGAIN}: what the device has is not sent again"
+        try:
+            boot = self.boot_now()
+        except DeviceError as error:
+            return ConnectionCut(
+                f"the connection to {self.address} was cut while {doing}, and now: {error.problem}{kept}", hint
+            )
+        if self._boot and boot != self._boot:
+            return Rebooted(f"{self.address} was restarted while {doing}{kept}", hint)
+        return ConnectionCut(f"the connection to {self.address} was cut while {doing}; the device is up{kept}", hint)
+
+    def end(self, number: int, grace_s: float) -> None:
+        """End the processes of one script: asked first, then forced. Returns when they are gone."""
+        self.script(_END.format(number=number, turns=max(1, round(grace_s / 0.2))), "ending a command")
+
+    def _abandon(self, process: subprocess.Popen[bytes], number: int) -> None:
+        try:
+            self.end(number, grace_s=1.0)
+        finally:
+            process.kill()
+            process.communicate()
+
+    # What every transport offers
+
+    def facts(self) -> facts.Facts:
+        return facts.parse(self.script(facts.SCRIPT, "reading its facts").text)
+
+    def may_have(self, sha256: str) -> bool:
+        """Whether it is worth to look for a file. It is told that one is pushed now."""
+        is_known = self._had_files or sha256 in self._pushed
+        self._pushed.add(sha256)
+        return is_known
+
+    def machine(self) -> str:
+        """`uname -m`"""
+        return self._machine
+
+    def push(self, local: Path, name: str, *, progress: Callable[[int], None] | None = None) -> str:
+        return push.push(self, local, name, progress or (lambda n: None))
+
+    def line(self, argv: Sequence[str]) -> str:
+        """A command as the device's shell is to be told."""
+        return shlex.join(argv)
+
+    def run(self, argv: Sequence[str], *, timeout: float | None, input: bytes | None = None) -> Result:
+        return self.script(self.line(argv), f"running {exits.name_of(argv)}", timeout=timeout, input=input)
+
+    def start(self, argv: Sequence[str], *, log: str) -> Process:
+        return ShellProcess(self, argv, log, self.number())
+
+    def pull(self, remote: str, local: Path) -> Path:
+        file, doing = shlex.quote(remote), f"pulling {remote}"
+        result = self.script(f"sha256sum <{file} >&2 && cat {file}", doing, timeout=None)
+        if result.code:
+            raise exits.fault(self, ["cat", remote], result.code, result.err.decode(errors="replace"))
+        local.parent.mkdir(parents=True, exist_ok=True)
+        beside = local.with_name(f".{local.name}.part")
+        try:
+            beside.write_bytes(result.out)
+            if sha256_of(beside) != result.err.split()[0].decode():
+                raise Corrupted(f"{remote} of {self.address} arrived here with other content", AGAIN)
+            return beside.replace(local)
+        finally:
+            beside.unlink(missing_ok=True)
+
+    def sample(self, paths: Sequence[str]) -> dict[str, str | None]:
+        told = self.script(_SAMPLE.format(paths=shlex.join(paths)), "reading its state").text.split("\x1e")[1:]
+        return {path: text[1:].strip() if text[:1] == "+" else None for path, text in zip(paths, told, strict=True)}

@@ -1,0 +1,71 @@
+"""Addresses, taken apart and refused."""
+
+from __future__ import annotations
+
+import pytest
+
+from edgedistill import components, transport
+from edgedistill.errors import UsageError
+from edgedistill.transport import Address, parse
+
+
+@pytest.mark.parametrize(
+    "text, address",
+    [
+        ("local", Address("local")),
+        ("ssh://rpi5.local", Address("ssh", "rpi5.local")),
+        ("ssh://pi@10.0.0.7:2222", Address("ssh", "10.0.0.7", "pi", 2222)),
+        ("ssh://Desk_Pi/", Address("ssh", "Desk_Pi")),
+        ("ssh://pi@[fe80::1%eth0]:22", Address("ssh", "fe80::1%eth0", "pi", 22)),
+        ("adb", Address("adb")),
+        ("adb://R58M123", Address("adb", "R58M123")),
+        ("adb://192.168.0.5:5555", Address("adb", "192.168.0.5:5555")),
+        ("qemu://cortex-a76", Address("qemu", "cortex-a76")),
+        ("replay://tapes/rpi5.tape", Address("replay", "tapes/rpi5.tape")),
+        ("replay:///srv/rpi5.tape", Address("replay", "/srv/rpi5.tape")),
+    ],
+)
+def test_an_address_is_taken_apart(text, address):
+    assert parse(text) == address
+    assert parse(str(address)) == address
+
+
+@pytest.mark.parametrize(
+    "text, problem",
+    [
+        ("pi@rpi5", "did you mean `ssh://pi@rpi5`"),
+        ("shh://rpi5", "did you mean `ssh`"),
+        ("local://here", "this machine is just `local`"),
+        ("ssh://", "names nothing"),
+        ("qemu", "names nothing"),
+        ("ssh://-oProxyCommand=touch", "cannot begin with `-`"),
+        ("ssh://-l@host", "cannot begin with `-`"),
+        ("ssh://pi@-oProxyCommand", "is no host name"),
+        ("ssh://a b", "is no host name"),
+        ("ssh://$(touch x)", "is no host name"),
+        ("ssh://host:port", "Port could not be cast"),
+        ("ssh://host:99999", "Port out of range"),
+        ("ssh://host/folder", "nothing may stand behind"),
+    ],
+)
+def test_what_is_no_address_is_refused(text, problem):
+    with pytest.raises(UsageError, match=problem.replace("$", r"\$").replace("(", r"\(")):
+        parse(text)
+
+
+def test_a_password_is_refused_and_not_repeated():
+    with pytest.raises(UsageError, match="holds a password") as raised:
+        parse("ssh://pi:raspberry@rpi5")
+    assert "raspberry" not in str(raised.value)
+
+
+def test_every_transport_opens_addresses():
+    found = components.names("transports")
+    assert set(found) == {"adb", "local", "qemu", "replay", "ssh"}
+    for name in found:
+        module = components.load("transports", name)
+        assert callable(module.open_device) and module.VERSION >= 1
+
+
+def test_a_scheme_leads_to_its_file():
+    assert type(transport.open_device("local")).__module__ == "edgedistill.transports.local"
