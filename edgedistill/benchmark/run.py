@@ -58,6 +58,7 @@ def benchmark(
                 when the device cannot run it, is busy, or fails
     """
     manifest = open_bundle(folder)
+    setup.check_address(manifest, address)
     with transport.open_device(address, keep=keep) as device:
         made = setup.of(folder, manifest, device, new_tokens)
         settings = {**made.conditions, "extent": extent.name, "warm_up": extent.warm_up}

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgedistill import transport
 from edgedistill.benchmark import fit, genai, llama
 from edgedistill.benchmark.llama import Pushed
 from edgedistill.benchmark.served import Served
@@ -71,16 +72,25 @@ class Setup:
         return [case.token_ids for case in plain or fitting]
 
 
+def check_address(manifest: Manifest, address: str) -> None:
+    """Whether the bundle's runtime can be there at all; asks nobody. Raises UsageError."""
+    if manifest.chosen["format"] != "gguf" and transport.parse(address).scheme != "local":
+        raise UsageError(
+            f"{manifest.name} is an ONNX bundle: its runtime is a Python library, which is measured on this machine",
+            "`--device local`, or choose GGUF for the device: `--set package.exporter=gguf`",
+        )
+
+
 def of(folder: Path, manifest: Manifest, device: Device, new_tokens: int | None = None) -> Setup:
     """Check that the device fits, have the runtime built if need be, and decide the settings.
 
     new_tokens  None: an answer of the task's usual length
-    Raises      WrongArchitecture, CpuLacksFeature, DiskFull, DeviceError; UsageError for ONNX elsewhere than here
+    Raises      WrongArchitecture, CpuLacksFeature, DiskFull; DeviceError for too little memory
     """
     facts = device.facts()
     triple = manifest.target.triple
     fit.check_machine(facts, facts.machine if triple == "native" else triple.partition("-")[0], (), manifest)
-    programs = _programs(folder, manifest, device)
+    programs = _programs(folder, manifest)
     if programs:
         about = runtime.manifest(programs)
         fit.check_machine(facts, about["triple"].partition("-")[0], tuple(about["needs"]), manifest)
@@ -93,14 +103,9 @@ def of(folder: Path, manifest: Manifest, device: Device, new_tokens: int | None 
     return Setup(folder, manifest, device, facts, programs, threads, context, length)
 
 
-def _programs(folder: Path, manifest: Manifest, device: Device) -> Path | None:
+def _programs(folder: Path, manifest: Manifest) -> Path | None:
     """llama.cpp's programs: the bundle's own, else those for its target, built now if need be."""
-    if manifest.chosen["format"] == "gguf":
-        shipped = next((folder / "runtime").glob("*/manifest.json"), None)
-        return shipped.parent if shipped else runtime.install(fit.target_of(manifest))
-    if device.address.scheme != "local":
-        raise UsageError(
-            f"{manifest.name} is an ONNX bundle: its runtime is a Python library, which is measured on this machine",
-            "`--device local`, or choose GGUF for the device: `--set package.exporter=gguf`",
-        )
-    return None
+    if manifest.chosen["format"] != "gguf":
+        return None
+    shipped = next((folder / "runtime").glob("*/manifest.json"), None)
+    return shipped.parent if shipped else runtime.install(fit.target_of(manifest))

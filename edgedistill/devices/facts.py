@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edgedistill.target_draft import ARM_PARTS
+from edgedistill.toolchain import instructions
 
 SCRIPT = Path(__file__).with_name("facts.sh").read_text(encoding="utf-8")
 
@@ -27,7 +28,7 @@ class Facts:
     """As the maker calls it, e.g. `Raspberry Pi 5 Model B Rev 1.0`."""
     cpu: str | None = None
     cpu_features: tuple[str, ...] = ()
-    """As the kernel names them."""
+    """Of every core, as the kernel names them. Empty under an emulator, whose /proc/cpuinfo is of another processor."""
     cores: int | None = None
     """That this user may use."""
     ram_bytes: int | None = None
@@ -64,14 +65,14 @@ def parse(out: str) -> Facts:
     told = dict(record.partition("\n")[::2] for record in out.split("\x1e")[1:])
     told = {name: text.strip() for name, text in told.items()}
     cpuinfo, meminfo = told.get("cpuinfo", ""), told.get("meminfo", "")
-    features = re.search(r"^(?:flags|Features)\s*:\s*(.*)$", cpuinfo, re.MULTILINE)
+    machine = told.get("machine") or "unknown"
     return Facts(
-        machine=told.get("machine") or "unknown",
+        machine=machine,
         kernel=told.get("kernel") or None,
         system=told.get("system") or None,
         model=told.get("model") or None,
         cpu=told.get("cpu") or _cpu(cpuinfo),
-        cpu_features=tuple(features[1].split()) if features else (),
+        cpu_features=tuple(sorted(instructions.of_every_core(machine, cpuinfo))),
         cores=_number(told.get("cores")),
         ram_bytes=_number(told.get("ram")) or _kib(meminfo, "MemTotal"),
         available_bytes=_kib(meminfo, "MemAvailable"),

@@ -6,6 +6,7 @@ import shlex
 import subprocess
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from edgedistill.devices import exits
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 TAIL_BYTES = 8192
 GRACE_S = 5.0
 """Between asking and forcing."""
+_TRIES = 10
 _STOPPED = 143
 """128 + SIGTERM, where a stopped process left no code."""
 
@@ -55,10 +57,12 @@ class ShellProcess(Process):
         if self.poll() is not None:
             return
         self._is_stopped = True
-        self._device.end(self._number, GRACE_S)
-        try:
-            self._process.wait(10)
-        except subprocess.TimeoutExpired:
+        for _ in range(_TRIES):  # one that was just started may not have told its number yet
+            self._device.end(self._number, GRACE_S)
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(1)
+                break
+        else:
             self._process.kill()
         self.poll()
 

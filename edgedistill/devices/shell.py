@@ -1,8 +1,7 @@
 """A device that is reached through a POSIX shell: nothing else of ours runs there, and no Python.
 
-Every command is a script that a local program (sh, ssh, adb) has run there. Because the exit code of that program may
-be its own, a script prints the code of its command as the last words of stderr; where they are missing, the connection
-was cut. What the login shell prints on its own ends at a mark.
+Every command is a script (scripts.py) that a local program (sh, ssh, adb) has run there. One script, the keeper, stays:
+it holds the device for us, and cleans up when we leave or the connection ends (keeper.sh).
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
-from edgedistill.devices import architecture, exits, facts, keeper, push
+from edgedistill.devices import architecture, exits, facts, keeper, push, scripts
 from edgedistill.devices.faults import (
     AGAIN,
     ROOM,
@@ -40,39 +39,6 @@ SHORT_S = 120.0
 """For our own small scripts: a device that is this slow hangs."""
 BUSY_S = 6.0
 """How long a keeper whose connection was cut may take to clean up."""
-_BEGUN, _ENDED = b"edgedistill-begins\n", b"\nedgedistill-ends:"
-
-_AROUND = """\
-umask 077
-cd {work} 2>/dev/null || {{ printf '{ended}gone\\n' >&2; exit 1; }}
-: >{work}/groups/{number}.$$ || {{ printf '{ended}full\\n' >&2; exit 1; }}
-trap : TERM
-printf '{begun}'
-printf '{begun}' >&2
-(
-{body}
-)
-code=$?
-rm -f groups/{number}.$$
-printf '{ended}%s\\n' $code >&2
-"""
-_END = """\
-for file in groups/{number}.*; do
-    [ -e "$file" ] || continue
-    group=${{file##*.}} turn=0
-    kill -TERM -$group
-    while [ -e "$file" ] && kill -0 -$group 2>/dev/null && [ $turn -lt {turns} ]; do
-        sleep 0.2 2>/dev/null || sleep 1
-        turn=$((turn + 1))
-    done
-    kill -KILL -$group 2>/dev/null
-    rm -f "$file"
-done
-:"""
-_SAMPLE = """\
-for path in {paths}; do
-    if text=$(cat "$path" 2>/dev/null); then printf '\\036+%s' "$text"; else printf '\\036-'; fi
-done"""
 
 
 class ShellDevice(Device):
@@ -205,19 +171,17 @@ class ShellDevice(Device):
         """Start a script, wrapped so that it can be ended by its number and tells its exit code."""
         if self._keeper is None:
             raise DeviceError(f"{self.address} is not open")
-        words = {"begun": _BEGUN.decode().replace("\n", "\\n"), "ended": _ENDED.decode().replace("\n", "\\n")}
-        wrapped = _AROUND.format(work=shlex.quote(self.folder), number=number, body=body, **words)
-        pipe = subprocess.PIPE
+        pipe, wrapped = subprocess.PIPE, scripts.wrapped(body, self.folder, number)
         return subprocess.Popen(self.command(wrapped), stdin=stdin, stdout=pipe, stderr=pipe, start_new_session=True)
 
     def result(self, out: bytes, err: bytes, doing: str, kept: str = "") -> Result:
         """Output without our marks. Raises Lost when the script did not come to its end."""
-        said, ended, code = err.rpartition(_ENDED)
-        if code.strip() == b"full":
-            raise self.full(said.decode(errors="replace"))
-        if not ended or not code.strip().isdigit():
+        end, out, err = scripts.unwrapped(out, err)
+        if end == "full":
+            raise self.full(err.decode(errors="replace"))
+        if end == "cut":
             raise self.lost(doing, kept)
-        return Result(int(code), out.partition(_BEGUN)[2], said.partition(_BEGUN)[2])
+        return Result(end, out, err)
 
     def lost(self, doing: str, kept: str = "") -> Lost:
         """The fault of a connection that ended in the middle: looks whether the device is still there, and the same."""
@@ -235,7 +199,7 @@ class ShellDevice(Device):
 
     def end(self, number: int, grace_s: float) -> None:
         """End the processes of one script: asked first, then forced. Returns when they are gone."""
-        self.script(_END.format(number=number, turns=max(1, round(grace_s / 0.2))), "ending a command")
+        self.script(scripts.ending(number, grace_s), "ending a command")
 
     def _abandon(self, process: subprocess.Popen[bytes], number: int) -> None:
         try:
@@ -288,5 +252,5 @@ class ShellDevice(Device):
             beside.unlink(missing_ok=True)
 
     def sample(self, paths: Sequence[str]) -> dict[str, str | None]:
-        told = self.script(_SAMPLE.format(paths=shlex.join(paths)), "reading its state").text.split("\x1e")[1:]
+        told = self.script(scripts.sampling(paths), "reading its state").text.split("\x1e")[1:]
         return {path: text[1:].strip() if text[:1] == "+" else None for path, text in zip(paths, told, strict=True)}

@@ -1,4 +1,4 @@
-"""Which optional instructions a binary uses, and whether a device has them. A binary that uses one that is missing ends
+"""Which optional instructions a binary uses, and which a device has. A binary that uses one that is missing ends
 with `Illegal instruction`, in the middle of the work."""
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ _X86 = {
     "__POPCNT__": "popcnt",
     "__SSE4_2__": "sse4_2",
 }
-_LINES = {"aarch64": "Features", "x86_64": "flags"}
-"""What /proc/cpuinfo calls the list."""
+_LINES = {"Features": ("aarch64", "arm64", "armv8l", "armv7l"), "flags": ("x86_64", "amd64", "i686")}
+"""What /proc/cpuinfo calls the list, and where."""
 
 
 def needed(macros: str) -> tuple[str, ...]:
@@ -57,20 +57,15 @@ def needed(macros: str) -> tuple[str, ...]:
     return tuple(sorted(name for macro, name in {**_ARM, **_X86}.items() if macro in defined))
 
 
-def missing(needs: tuple[str, ...], machine: str, cpuinfo: str) -> tuple[str, ...]:
-    """Which of `needs` a device lacks, by its `uname -m` and /proc/cpuinfo. Empty also where that file does not tell,
-    as under an emulator, which shows the file of the machine that it runs on."""
-    have = _listed(machine, cpuinfo)
-    return tuple(name for name in needs if name not in have) if have else ()
+def of_every_core(machine: str, cpuinfo: str) -> frozenset[str]:
+    """What all cores of a device have, by its `uname -m` and /proc/cpuinfo: a program may run on any of them.
 
-
-def _listed(machine: str, cpuinfo: str) -> frozenset[str]:
-    """What every core has: a process may run on any of them."""
-    name = _LINES.get(machine, "")
-    lines = [
-        value.split() for key, _, value in (line.partition(":") for line in cpuinfo.splitlines()) if key.strip() == name
-    ]
-    return frozenset.intersection(*map(frozenset, lines)) if lines else frozenset()
+    Empty where that file does not tell, as under an emulator, which shows the file of the machine that it runs on.
+    """
+    name = next((name for name, machines in _LINES.items() if machine in machines), None)
+    lines = [line.partition(":") for line in cpuinfo.splitlines()]
+    cores = [frozenset(value.split()) for key, _, value in lines if key.strip() == name]
+    return frozenset.intersection(*cores) if cores else frozenset()
 
 
 def of_this_machine() -> str:
@@ -79,5 +74,5 @@ def of_this_machine() -> str:
     text = info.read_text(encoding="utf-8", errors="replace") if info.is_file() else ""
     models = ("vendor_id", "cpu family", "model", "CPU implementer", "CPU part")
     facts = {line for line in text.splitlines() if line.partition(":")[0].strip() in models}
-    known = sorted(_listed(platform.machine(), text) & {*_ARM.values(), *_X86.values()})
+    known = sorted(of_every_core(platform.machine(), text) & {*_ARM.values(), *_X86.values()})
     return hashlib.sha256("\n".join((platform.machine(), *sorted(facts), *known)).encode()).hexdigest()

@@ -55,6 +55,8 @@ OPTIONS = (
 )
 
 _LINUX = re.compile(r"(aarch64|x86_64)-linux(-musl|-gnu)?")
+_CPU = re.compile(r"\w+(\+\w+)*")
+"""With features that it has beside the usual ones: cortex_a72+crypto."""
 _ANDROID = """\
 Android's C library comes with Google's NDK, which is not on the package index. With the NDK at hand, compile llama.cpp
       with -DCMAKE_TOOLCHAIN_FILE=$NDK/build/cmake/android.toolchain.cmake -DANDROID_ABI=arm64-v8a
@@ -105,6 +107,10 @@ def runtime_of(target: Target) -> Runtime:
             raise UsageError(f"runtimes are built for Linux only, and this is {platform.system()}", _MACOS)
         return Runtime(f"{platform.machine()}-linux-musl", "native", instructions.of_this_machine())
     found = _LINUX.fullmatch(target.triple)
+    if found and not _CPU.fullmatch(target.cpu):
+        raise UsageError(
+            f"target `{target.name}`: `{target.cpu}` is no CPU's name", "as the compiler has them: cortex_a76"
+        )
     if found:
         return Runtime(f"{found[1]}-linux-musl", target.cpu)  # also for -gnu: a static file brings its own C library
     hint = _ANDROID if "android" in target.triple else _MACOS if "macos" in target.triple else ""
@@ -157,8 +163,8 @@ def manifest(folder: Path) -> dict[str, Any]:
 
 def _make(made: Runtime, tools: Compilers, jobs: int) -> None:
     source = llama_cpp.compiled_sources()
-    made.building.mkdir(parents=True, exist_ok=True)
     needs = _needs(made, tools)
+    made.building.mkdir(parents=True, exist_ok=True)
     say(
         f"building {', '.join(PROGRAMS)} for {made.triple} {made.cpu}, {jobs} at a time; log: {made.building}/build.log"
     )

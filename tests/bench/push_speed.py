@@ -47,7 +47,7 @@ def main(address: str | None, mib: int, rounds: int) -> None:
             else:
                 with own_server(Path(folder), link) as (own, base, options):
                     rates = measured(own, base, options, mib, rounds, Path(folder))
-        print(f"{mib} MiB, {rounds} rounds, {f'a link of {link} MiB/s' if link else 'no limit'}")
+        click.echo(f"{mib} MiB, {rounds} rounds, {f'a link of {link} MiB/s' if link else 'no limit'}")
         shown(rates)
 
 
@@ -88,8 +88,8 @@ def scp(options: list[str], file: Path, device: Ssh) -> None:
 def shown(rates: dict[str, list[float]]) -> None:
     ratio = median(push / scp for push, scp in zip(rates["push"], rates["scp"], strict=True))
     rows = [(way, f"{median(got):,.0f}", f"{min(got):,.0f}-{max(got):,.0f}") for way, got in rates.items()]
-    print("\n".join(lines(("way", "MiB/s", "range"), rows, right=("MiB/s", "range"))))
-    print(f"  push / scp in the same round: {ratio:.2f} (goal: at least {GOAL})\n")
+    click.echo("\n".join(lines(("way", "MiB/s", "range"), rows, right=("MiB/s", "range"))))
+    click.echo(f"  push / scp in the same round: {ratio:.2f} (goal: at least {GOAL})\n")
 
 
 @contextmanager

@@ -92,18 +92,18 @@ def test_the_command_measures_grades_and_tells(where, bundle):
     assert (calibration.stored(device.name) is not None) is is_kept
 
 
-def test_the_server_says_what_the_binding_says(server, golden_cases, tiny_candidates):
-    """The same file, in the same runtime: once in this process, once over HTTP."""
+def test_the_server_says_what_the_binding_says(server, where, golden_cases, tiny_candidates):
+    """The same file, in the same runtime: once in this process, once over HTTP. Another CPU rounds otherwise, which
+    random weights show in an answer's text."""
     found = server.replay(golden_cases, "Q8_0", 0.5, ANSWER)
     assert found.passed, found.first_difference
     candidate = next(one for one in tiny_candidates.rows() if one.quant == "Q8_0")
     with open_file(tiny_candidates.file(candidate), "gguf", context=CONTEXT) as engine:
         expected = parity.check(golden_cases, engine, "Q8_0", 0.5, ANSWER)
     for one, other in zip(found.results, expected.results, strict=True):
-        assert (one.id, one.prompt_text, one.token_ids, one.greedy_text) == (
-            other.id, other.prompt_text, other.token_ids, other.greedy_text,
-        )  # fmt: skip
+        assert (one.id, one.prompt_text, one.token_ids) == (other.id, other.prompt_text, other.token_ids)
         assert one.first_token_kl == pytest.approx(other.first_token_kl, abs=2e-3)
+        assert one.greedy_text == other.greedy_text or where[0] != "local"
 
 
 def test_its_process_is_known_and_its_answers_are_as_long_as_asked(server, where):

@@ -12,11 +12,13 @@ from typing import Any
 
 import pytest
 
+from edgedistill import bundle_manifest
 from edgedistill.benchmark import journal, run, setup, watch
 from edgedistill.benchmark.load import Extent
 from edgedistill.benchmark.run import benchmark
 from edgedistill.benchmark.served import Times
 from edgedistill.benchmark.watch import State
+from edgedistill.devices.faults import WrongArchitecture
 from edgedistill.errors import DeviceError, IntegrityError
 from edgedistill.files import read_rows
 from edgedistill.parity import CaseResult, Parity
@@ -48,7 +50,7 @@ class Scripted:
 @pytest.fixture
 def scripted(monkeypatch, gguf_bundle) -> Any:
     """Let benchmarks of `gguf_bundle` on this machine run against a script, on a quiet device."""
-    monkeypatch.setattr(setup, "_programs", lambda folder, manifest, device: None)
+    monkeypatch.setattr(setup, "_programs", lambda folder, manifest: None)
     monkeypatch.setattr(watch.Watch, "look", _quiet())
 
     def install(served: Scripted) -> Scripted:
@@ -157,3 +159,14 @@ def test_an_interrupt_says_what_is_kept(scripted, gguf_bundle):
     with pytest.raises(KeyboardInterrupt) as found:
         benchmark(gguf_bundle, "local", EXTENT)
     assert "0 requests are kept" in found.value.__notes__[0]
+
+
+def test_another_architecture_is_refused_before_a_runtime_is_built(gguf_bundle, monkeypatch):
+    built: list[str] = []
+    monkeypatch.setattr(setup, "_programs", lambda folder, manifest: built.append("it was"))
+    manifest = bundle_manifest.read(gguf_bundle)
+    other = manifest.target.model_copy(update={"triple": "riscv64-linux-musl", "title": "VisionFive 2"})
+    bundle_manifest.write(gguf_bundle, manifest.model_copy(update={"target": other}))
+    with pytest.raises(WrongArchitecture, match="the bundle is for VisionFive 2, riscv64") as found:
+        benchmark(gguf_bundle, "local", EXTENT)
+    assert found.value.exit_code == 3 and not built

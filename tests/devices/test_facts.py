@@ -13,7 +13,7 @@ CPU architecture: 8
 CPU part\t: 0xd0b
 
 processor\t: 1
-Features\t: fp asimd
+Features\t: fp asimd asimddp
 CPU part\t: 0xd0b
 
 processor\t: 2
@@ -35,7 +35,8 @@ def test_a_board():
         )
     )  # fmt: skip
     assert found.cpu == "2x Cortex-A76, 1x part 0xd99"
-    assert "asimddp" in found.cpu_features and found.cores == 4
+    assert found.cpu_features == ("asimd", "asimddp", "fp"), "what every core has"
+    assert found.cores == 4
     assert found.ram_bytes == 8245568 * 1024 and found.available_bytes == 7600000 * 1024
     assert found.disk_free_bytes == 50521004 * 1024
     assert found.max_khz == (2400000, 2400000)
