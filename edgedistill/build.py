@@ -16,9 +16,9 @@ from pathlib import Path
 from edgedistill import inputs
 from edgedistill.artifacts import Bundle, Measurements, Student, Teacher
 from edgedistill.recipe import Recipe
+from edgedistill.schooling import school
 from edgedistill.stages.align import align
 from edgedistill.stages.bundle import bundle
-from edgedistill.stages.distill import distill
 from edgedistill.stages.elicit import elicit
 from edgedistill.stages.package import package
 from edgedistill.stages.prefer import prefer
@@ -51,7 +51,7 @@ def build(store: Store, recipe: Recipe, target: Target, test_items: Path | None 
         writer = aligned.model(teacher)
 
     tailored = store.run(tailor, writer, tasks, recipe.tailor, recipe.seed)
-    tuned = store.run(distill, tailored, student, tasks, recipe.distill, recipe.seed)
+    tuned = school(store, recipe, tailored, student, writer, tasks, recipe.seed)
 
     budgets = target.budgets.replaced_by(recipe.budgets)
     candidates = store.run(package, tuned.model(student), target, recipe.package)

@@ -110,6 +110,28 @@ def arms(**options: Any) -> int:
     return run(**options)
 
 
+@cli.command(epilog="Example:  edgedistill methods --recipe quickstart")
+@click.option("--recipe", required=True, metavar="NAME|PATH", help="What to compare on.")
+@_SET
+@click.option("--seeds", type=click.IntRange(min=1), help="Runs of everything, each with its own seed. Default: 3.")
+@click.option(
+    "--test-items",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Grade on the files of this folder too, e.g. real users' words.",
+)
+@_RUNS
+@_JSON
+def methods(**options: Any) -> int:
+    """Compare training methods, ways of pairing and signals, with intervals and costs.
+
+    Every arm gets the same data or drafts, and every method lets the student read about as many tokens.
+    """
+    from edgedistill.commands.methods import run
+
+    return run(**options)
+
+
 @cli.command(epilog="Example:  edgedistill report 20261121-101500-quickstart-rpi5")
 @click.argument("build", required=False, metavar="[BUILD]")
 @_RUNS

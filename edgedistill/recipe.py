@@ -9,12 +9,14 @@ from pydantic import Field, field_validator, model_validator
 
 from edgedistill import yaml_file
 from edgedistill.sections import (
-    ANY_DISTILL,
     ANY_PACKAGE,
     ANY_PREFER,
+    DISTILL_CHAIN,
     AlignConfig,
     ArmsConfig,
+    DistillConfig,
     ElicitConfig,
+    MethodsConfig,
     ModelConfig,
     Section,
     TailorConfig,
@@ -74,16 +76,24 @@ class Recipe(Section):
     align: AlignConfig | None = None
     """Leave out for the untailored baseline: the original teacher writes the data."""
     tailor: TailorConfig = TailorConfig()
-    distill: ANY_DISTILL
+    distill: DISTILL_CHAIN
+    """One method, or a list of methods that train the student one after another."""
     package: ANY_PACKAGE
     # `validate` is a name of pydantic's own, so the field has another and the file's key is an alias.
     validation: Annotated[ValidateConfig, Field(alias="validate")] = ValidateConfig()
     arms: ArmsConfig = ArmsConfig()
     """Read by the command `arms` alone."""
+    methods: MethodsConfig = MethodsConfig()
+    """Read by the command `methods` alone."""
     cost: CostConfig = CostConfig()
     """Read by the command `plan` alone."""
     budgets: Budgets = Budgets()
     """Replace the target's budgets, limit by limit."""
+
+    @property
+    def training(self) -> list[DistillConfig]:
+        """The methods of `distill`, in their order."""
+        return self.distill if isinstance(self.distill, list) else [self.distill]
 
     @field_validator("tasks")
     @classmethod

@@ -73,15 +73,26 @@ def _lay_over(raw: dict[str, Any], override: str) -> None:
     if not equals or not key:
         raise UsageError(f"--set {override}: expected KEY=VALUE", "for example `--set tailor.rows=500`")
     *parents, last = key.split(".")
-    section = raw
+    section: Any = raw
     for parent in parents:
-        section = section.setdefault(parent, {})
-        if not isinstance(section, dict):
+        section = _entered(section, parent, override)
+        if not isinstance(section, dict | list):
             raise UsageError(f"--set {override}: `{parent}` is not a section")
+    if isinstance(section, list):
+        raise UsageError(f"--set {override}: `{parents[-1]}` is a list", f"for example `{'.'.join(parents)}.0.{last}`")
     try:
         section[last] = _parsed(value)
     except (yaml.YAMLError, ValueError) as error:
         raise UsageError(f"--set {override}: the value is not YAML: {error}") from None
+
+
+def _entered(section: Any, key: str, override: str) -> Any:
+    """What lies below a key, or below a place from 0 in a list."""
+    if isinstance(section, dict):
+        return section.setdefault(key, {})
+    if not (key.isdigit() and int(key) < len(section)):
+        raise UsageError(f"--set {override}: `{key}` is no place in a list of {len(section)}; they count from 0")
+    return section[int(key)]
 
 
 class _Loader(yaml.SafeLoader):
@@ -131,7 +142,7 @@ def _problem(model: type[BaseModel], problem: Any, own: Mapping[str, Any]) -> st
         return f"{key}: missing"
     if problem["type"] == "union_tag_invalid":
         tag, known = problem["ctx"]["tag"], problem["ctx"]["expected_tags"].replace("'", "")
-        choice = CHOICES[keys[-1]][1]
+        choice = CHOICES[_section_named(keys)][1]
         near = difflib.get_close_matches(str(tag), known.split(", "), n=1)
         guess = f" (did you mean `{near[0]}`?)" if near else ""
         return f"{key}.{choice}: no {choice} named `{tag}`{guess}; there are: {known}"
@@ -151,14 +162,17 @@ def _short(value: Any) -> str:
 def _follow(model: type[BaseModel], location: tuple[int | str, ...]) -> tuple[list[str], list[str]]:
     """The location as the file's own keys (component tags left out), and the keys known where it ends."""
     from edgedistill import components
+    from edgedistill.sections import ONE, SEVERAL
 
     keys: list[str] = []
     fields = _keys_of(model)
     current: type[BaseModel] | None = model
     for part in location:
+        if part in (ONE, SEVERAL):
+            continue
         holder = current
         if isinstance(part, str) and keys and part not in fields:
-            chosen = _config_named(part, keys[-1], components)
+            chosen = _config_named(part, _section_named(keys), components)
             if chosen is not None:
                 current, fields = chosen, _keys_of(chosen)
                 continue
@@ -181,6 +195,11 @@ def _section_of(model: type[BaseModel], key: str) -> type[BaseModel] | None:
             kinds = [field.annotation, *getattr(field.annotation, "__args__", ())]
             return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
     return None
+
+
+def _section_named(keys: list[str]) -> str:
+    """The last key that is not a place in a list."""
+    return next((key for key in reversed(keys) if not key.isdigit()), "")
 
 
 def _config_named(tag: str, section: str, components: Any) -> type[BaseModel] | None:

@@ -20,7 +20,7 @@ from edgedistill.errors import DeviceError, EdgeDistillError, IntegrityError, St
 
 REPO = Path(__file__).resolve().parent.parent
 
-COMMANDS = ("build", "arms", "plan", "targets", "recipes", "report", "doctor", "verify", "run")
+COMMANDS = ("build", "arms", "methods", "plan", "targets", "recipes", "report", "doctor", "verify", "run")
 
 
 def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:

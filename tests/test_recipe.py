@@ -83,7 +83,8 @@ def test_validation_needs_cases_and_room_for_a_prompt(tmp_path):
 
 def test_unknown_method_is_named_with_those_there_are(tmp_path):
     assert problems(tmp_path, WHOLE.replace("method: sft", "method: sfd")) == [
-        "distill.method: no method named `sfd` (did you mean `sft`?); there are: sft"
+        "distill.method: no method named `sfd` (did you mean `sft`?); there are: dpo, on_policy, pad, seqkd, sft,"
+        " topk_kd"
     ]
 
 
@@ -302,3 +303,24 @@ def test_what_is_trained_is_not_on_a_server(tmp_path):
     assert problems(tmp_path, text) == [
         "student: is trained, which `big` on a server cannot be; give a folder or hub id"
     ]
+
+
+def test_distill_may_be_a_list_of_methods(tmp_path):
+    """One and a list of one are the same; every problem is told with its place."""
+    assert recipe.load("quickstart", ("distill={method: sft}",)).training == [
+        *recipe.load("quickstart", ("distill=[{method: sft}]",)).training
+    ]
+    chain = recipe.load("quickstart", ("distill=[{method: sft}, {method: pad}]", "distill.1.beta=5"))
+    assert [config.method for config in chain.training] == ["sft", "pad"]
+    assert chain.training[1].beta == 5
+    with pytest.raises(UsageError) as raised:
+        recipe.load("quickstart", ("distill=[{method: sft, epohs: 2}, {method: padd}]",))
+    assert raised.value.problem.splitlines()[1:] == [
+        "  distill.0.epohs: unknown key, did you mean `epochs`?",
+        "  distill.1.method: no method named `padd` (did you mean `pad`?); there are: dpo, on_policy, pad, seqkd, sft,"
+        " topk_kd",
+    ]
+    with pytest.raises(UsageError, match="no place in a list of 1"):
+        recipe.load("quickstart", ("distill=[{method: sft}]", "distill.1.epochs=2"))
+    with pytest.raises(UsageError, match="list should have at least 1 item"):
+        recipe.load("quickstart", ("distill=[]",))

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from edgedistill import components
-from edgedistill.engine import Messages
+from edgedistill.engine import Likeliest, Messages
 from edgedistill.errors import UsageError
 from edgedistill.files import sha256_of
 from edgedistill.locks import held
@@ -124,12 +124,13 @@ class Engine:
         *,
         max_tokens: int,
         temperature: float = 0.0,
+        top_p: float = 1.0,
         seed: int = 0,
         stop: str = "",
         on_done: Callable[[int], None] = lambda n: None,
     ) -> list[str]:
         """One answer per conversation; an answer ends early when the context is full."""
-        pick = _picker(len(conversations), temperature, seed)
+        pick = _picker(len(conversations), temperature, seed, top_p)
         answers = self._answers(conversations, max_tokens, pick, stop, on_done)
         return [_cut(self.text_of(answer), stop) for answer in answers]
 
@@ -203,11 +204,28 @@ class Engine:
         self._check_lengths([len(prompt) + len(answer) - 1 for prompt, answer in zip(prompts, ids, strict=True)])
         return llama_likelihood.answer_log_probs(self._weights, self.threads, prompts, ids, on_done)
 
+    def likeliest(
+        self,
+        prompts: Sequence[Sequence[int]],
+        answers: Sequence[Sequence[int]],
+        count: int,
+        *,
+        on_done: Callable[[int], None] = lambda n: None,
+    ) -> list[Likeliest]:
+        self._check_lengths([len(prompt) + len(answer) for prompt, answer in zip(prompts, answers, strict=True)])
+        found = []
+        for prompt, answer in zip(prompts, answers, strict=True):
+            found.append(_likeliest(self._step_log_probs(prompt, answer[:-1]), answer, count))
+            on_done(1)
+        return found
+
     def step_log_probs(self, messages: Messages, answer: Sequence[int]) -> Any:
         """(answer + 1, vocabulary) float32 log probabilities at each position of an answer, and of what follows it."""
+        return self._step_log_probs(self._fitting(messages), answer)
+
+    def _step_log_probs(self, prompt: Sequence[int], answer: Sequence[int]) -> Any:
         from edgedistill.ml.llama_runtime import Sequences
 
-        prompt = self._fitting(messages)
         room = len(prompt) + len(answer)
         sequences = Sequences(self._weights, 1, room, self.threads, outputs=len(answer) + 1)
         try:
@@ -281,7 +299,7 @@ def _even(rows: int, most: int) -> int:
     return -(-rows // -(-rows // most))
 
 
-def _picker(count: int, temperature: float, seed: int) -> Callable[[Any, list[int]], list[int]]:
+def _picker(count: int, temperature: float, seed: int, top_p: float = 1.0) -> Callable[[Any, list[int]], list[int]]:
     """(logits, numbers of the conversations) -> tokens. Each conversation has random numbers of its own."""
     import numpy as np
 
@@ -296,9 +314,36 @@ def _picker(count: int, temperature: float, seed: int) -> Callable[[Any, list[in
     def pick(logits: Any, numbers: list[int]) -> list[int]:
         # Gumbel-max: the largest of logit/T plus noise is a draw from the softmax at T.
         noise = np.stack([random[number].gumbel(size=logits.shape[1]) for number in numbers])
-        return greedy(logits / temperature + noise, numbers)
+        return greedy(_nucleus(logits / temperature, top_p) + noise, numbers)
 
     return pick
+
+
+def _nucleus(logits: Any, top_p: float) -> Any:
+    """Logits (rows, vocabulary) with all but the fewest likeliest tokens that together reach `top_p` at -inf."""
+    import numpy as np
+
+    if top_p >= 1:
+        return logits
+    places = np.argsort(-logits, axis=1, kind="stable")
+    probs = np.exp(np.take_along_axis(_log_softmax(logits), places, axis=1))
+    is_beyond = probs.cumsum(axis=1) - probs >= top_p
+    kept = np.where(is_beyond, -np.inf, np.take_along_axis(logits, places, axis=1))
+    found = np.empty_like(logits)
+    np.put_along_axis(found, places, kept, axis=1)
+    return found
+
+
+def _likeliest(log_probs: Any, answer: Sequence[int], count: int) -> Likeliest:
+    """From log probabilities (T, vocabulary) at the T tokens of an answer."""
+    import numpy as np
+
+    if count >= log_probs.shape[1]:
+        ids = np.broadcast_to(np.arange(log_probs.shape[1]), log_probs.shape)
+    else:
+        ids = np.argsort(-log_probs, axis=1, kind="stable")[:, :count]
+    own = log_probs[np.arange(len(answer)), list(answer)]
+    return Likeliest(ids.astype(np.int32), np.take_along_axis(log_probs, ids, axis=1), own)
 
 
 def _cut(text: str, stop: str) -> str:

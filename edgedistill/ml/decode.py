@@ -85,13 +85,14 @@ class Decoder:
         seed: int,
         stop: str,
         on_done: Callable[[int], None],
+        top_p: float = 1.0,
     ) -> list[str]:
         """One text per prompt, without special tokens. A row's random numbers depend on `seed` and its index alone."""
         texts = [""] * len(prompts)
         ends = _StopText(self.tokenizer, stop)
         with torch.inference_mode():
             for batch in self._encode(prompts, max_tokens):
-                picker = _Picker(batch.rows, max_tokens, temperature, seed, self.device)
+                picker = _Picker(batch.rows, max_tokens, temperature, seed, self.device, top_p)
                 for row, ids in zip(batch.rows, self._decode(batch, max_tokens, picker, ends, on_done), strict=True):
                     texts[row] = ends.cut(self.text(ids))
         return texts
@@ -257,8 +258,16 @@ class Decoder:
 class _Picker:
     """Chooses the next token of each row: the likeliest, or by temperature."""
 
-    def __init__(self, rows: Sequence[int], steps: int, temperature: float, seed: int, device: torch.device) -> None:
-        self._temperature = temperature
+    def __init__(
+        self,
+        rows: Sequence[int],
+        steps: int,
+        temperature: float,
+        seed: int,
+        device: torch.device,
+        top_p: float = 1.0,
+    ) -> None:
+        self._temperature, self._top_p = temperature, top_p
         drawn = [_uniform(seed, row, steps if temperature > 0 else 0) for row in rows]
         self._drawn = torch.stack(drawn).to(device)
 
@@ -267,12 +276,26 @@ class _Picker:
         if self._temperature == 0:
             return logits.argmax(dim=1)
         # Inverse of the cumulative distribution: one number per row and step, so no row can shift another's.
-        cumulative = torch.softmax(logits / self._temperature, dim=1).cumsum(dim=1, dtype=torch.float64)
+        probs = nucleus(torch.softmax(logits / self._temperature, dim=1), self._top_p)
+        cumulative = probs.cumsum(dim=1, dtype=torch.float64)
         target = self._drawn[:, step : step + 1] * cumulative[:, -1:]
         return torch.searchsorted(cumulative, target, right=True).squeeze(1).clamp(max=logits.shape[1] - 1)
 
     def keep(self, rows: Tensor) -> None:
         self._drawn = self._drawn[rows]
+
+
+def nucleus(probs: Tensor, top_p: float) -> Tensor:
+    """The fewest likeliest tokens that together reach `top_p`; the others become 0, and nothing is rescaled.
+
+    Shapes   probs, returns  (B, V) float
+    Source   Holtzman et al. 2020, arXiv:1904.09751v2, sec. 3.1
+    """
+    if top_p >= 1:
+        return probs
+    ranked, places = probs.sort(dim=1, descending=True, stable=True)
+    is_beyond = ranked.cumsum(dim=1) - ranked >= top_p
+    return torch.zeros_like(probs).scatter(1, places, ranked.masked_fill(is_beyond, 0))
 
 
 def _uniform(seed: int, row: int, steps: int) -> Tensor:
