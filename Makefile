@@ -22,7 +22,7 @@ test: $(VENV)/ready-for-tests
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
 
-# Rebuild the embedded teacher and student from seeds alone: up to 3 hours on 2 CPU cores.
+# Rebuild the embedded teacher and student from seeds alone: under two hours on 2 CPU cores.
 models: $(VENV)/ready
 	$(BIN)/python -m recipes.quickstart.make
 

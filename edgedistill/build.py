@@ -15,6 +15,7 @@ from pathlib import Path
 
 from edgedistill import inputs
 from edgedistill.artifacts import Bundle, Measurements, Student, Teacher
+from edgedistill.predictor import calibration
 from edgedistill.recipe import Recipe
 from edgedistill.schooling import school
 from edgedistill.stages.align import align
@@ -56,7 +57,16 @@ def build(store: Store, recipe: Recipe, target: Target, test_items: Path | None 
     budgets = target.budgets.replaced_by(recipe.budgets)
     candidates = store.run(package, tuned.model(student), target, recipe.package)
     measured = store.run(
-        validate, candidates, tuned.model(student), student, tasks, target, budgets, recipe.validation, recipe.seed
+        validate,
+        candidates,
+        tuned.model(student),
+        student,
+        tasks,
+        target,
+        budgets,
+        recipe.validation,
+        recipe.seed,
+        calibration.stored(target.name),
     )
     shipped = store.run(
         bundle, measured, candidates, tuned.model(student), teacher, student, tasks, target, recipe.name

@@ -93,6 +93,49 @@ def plan(**options: Any) -> int:
     return run(**options)
 
 
+@cli.command(epilog="Example:  edgedistill predict --target rpi5 --params 1.1e9 --bytes 6.4e8 --quant Q4_0")
+@click.option("--target", metavar="NAME|PATH", help="Device: a shipped target or a YAML file.")
+@click.option("--params", type=click.FloatRange(min=1), metavar="N", help="Weights of the model, e.g. 1.1e9.")
+@click.option(
+    "--bytes",
+    "read_bytes",
+    type=click.FloatRange(min=1),
+    metavar="N",
+    help="Bytes that one token reads: the file, less an untied input embedding and idle experts.",
+)
+@click.option("--quant", metavar="NAME", help="Quantization, e.g. Q4_K_M, Q8_0, int4.")
+@click.option(
+    "--active-params",
+    type=click.FloatRange(min=1),
+    metavar="N",
+    help="Weights that one token takes part in, of a mixture of experts. Default: all.",
+)
+@click.option("--file-bytes", type=click.FloatRange(min=1), metavar="N", help="Size of the file. Default: --bytes.")
+@click.option(
+    "--kv-bytes",
+    type=click.FloatRange(min=0),
+    metavar="N",
+    help="Cache of one token: 2 x layers x KV heads x head size x 2. Default: a guess.",
+)
+@click.option("--context", type=click.IntRange(min=1), default=2048, show_default=True, help="Tokens of the cache.")
+@click.option("--prompt-tokens", type=click.IntRange(min=1), default=128, show_default=True, help="Before the answer.")
+@click.option("--threads", type=click.IntRange(min=1), help="Default: the target's, its big cores.")
+@click.option("--backend", type=click.Choice(["cpu", "gpu", "npu"]), help="Default: the target's.")
+@click.option("--runtime", default="llama.cpp", show_default=True, help="What runs the model.")
+@click.option(
+    "--rows",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Predict every row of a CSV table, with the columns of published measurements.",
+)
+@_JSON
+def predict(**options: Any) -> int:
+    """Foretell speed and memory of a model that need not exist, with 80% intervals."""
+    from edgedistill.commands.predict import run
+
+    return run(**options)
+
+
 @cli.command(epilog="Example:  edgedistill arms --recipe bbh-mini --seeds 3")
 @click.option("--recipe", required=True, metavar="NAME|PATH", help="What to compare on.")
 @_SET
@@ -212,6 +255,9 @@ def _shelf(kind: str, what: str, example: str) -> click.Group:
 
         return shelf.copy(kind, name, to)
 
+    if kind == "targets":
+        _add_new(shelf)
+
     @shelf.command("check", help="Report every problem.", epilog=f"Example:  edgedistill {kind} check {example}")
     @click.argument("names", nargs=-1)
     @_JSON
@@ -223,13 +269,29 @@ def _shelf(kind: str, what: str, example: str) -> click.Group:
     return shelf
 
 
+def _add_new(shelf: click.Group) -> None:
+    """Only devices can be drafted from what is there."""
+
+    @shelf.command(
+        "new", help="Draft a target from a live device.", epilog="Example:  edgedistill targets new --device local mine"
+    )
+    @click.option("--device", required=True, metavar="ADDRESS", help="Where it is: `local`.")
+    @click.argument("to", type=click.Path(path_type=Path), required=False)
+    def new(device: str, to: Path | None) -> int:
+        from edgedistill.commands.new_target import run
+
+        return run(device, to)
+
+
 cli.add_command(_shelf("targets", "The devices that a bundle can be built for.", "rpi5"))
 cli.add_command(_shelf("recipes", "What can be built.", "quickstart"))
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command and end the process with its exit code; a mistake of the user's never shows a traceback."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) != signal.SIG_IGN:  # as `nohup` and shells set it for what runs behind
+            signal.signal(number, _interrupt)
     sys.exit(_run(arguments))
 
 
@@ -260,9 +322,14 @@ def _fail(problem: str, hint: str, code: int) -> int:
     return code
 
 
+class _Interrupted(KeyboardInterrupt):
+    """Unlike the plain one: a KeyboardInterrupt inside `exec`, by which libraries make classes as they are imported,
+    lets Python end by the signal in the end, whatever exit code was given."""
+
+
 def _interrupt(number: int, frame: Any) -> NoReturn:
     """SIGTERM ends a build as Ctrl-C does."""
-    raise KeyboardInterrupt
+    raise _Interrupted
 
 
 if __name__ == "__main__":

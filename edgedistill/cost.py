@@ -22,7 +22,7 @@ from statistics import fmean
 from edgedistill import plan
 from edgedistill.accelerators import Accelerator
 from edgedistill.models import Shape
-from edgedistill.plan import Estimate
+from edgedistill.predictor.estimate import Estimate
 from edgedistill.prompts import ANSWER_RULE, OPENER
 from edgedistill.recipe import Recipe
 from edgedistill.sections import DistillConfig

@@ -48,7 +48,11 @@ def write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> Path:
 
 
 def read_rows(path: Path) -> Iterator[dict[str, Any]]:
+    """The rows of a JSON Lines file. Raises ValueError with the line's number for what is not JSON."""
     with path.open(encoding="utf-8") as file:
-        for line in file:
+        for number, line in enumerate(file, start=1):
             if line.strip():
-                yield json.loads(line)
+                try:
+                    yield json.loads(line)
+                except json.JSONDecodeError as error:
+                    raise ValueError(f"line {number}: {error.msg} at character {error.pos + 1}") from None

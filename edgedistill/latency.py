@@ -14,13 +14,16 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgedistill import components
 from edgedistill.engine import Messages
-from edgedistill.plan import Estimate, Prediction
 from edgedistill.statistics import percentile, spread
 from edgedistill.toolchain import subprocesses
+
+if TYPE_CHECKING:  # the process that measures starts without them
+    from edgedistill.plan import Prediction
+    from edgedistill.predictor.estimate import Estimate
 
 WARM_UP = 3
 """Runs that are thrown away: the first ones pay for reading the file and for waking the threads."""
@@ -101,7 +104,14 @@ def predicted_lines(predicted: Prediction, prompt_tokens: int) -> dict[str, Any]
             "decode_tok_s": _with_interval("p50", decode),
             "prefill_tok_s": round(prefill.value, 3),
             "evidence": "predicted",
-            "conditions": {"interval": "80%", "prompt_tokens": prompt_tokens},
+            "conditions": {
+                "interval": "80%",
+                "prompt_tokens": prompt_tokens,
+                "prefill_low": round(prefill.low, 3),
+                "prefill_high": round(prefill.high, 3),
+                "basis": predicted.basis,
+                "naive_decode_tok_s": predicted.naive_decode_tok_s and round(predicted.naive_decode_tok_s, 3),
+            },
         }
     return {"latency": latency, "memory_mib": {**_with_interval("peak", predicted.memory_mib), "evidence": "predicted"}}
 

@@ -18,6 +18,6 @@ def held(lock: Path, what: str) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            say(f"waiting: another build is working on {what}")
+            say(f"waiting: another process is working on {what}")
             fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -115,8 +115,12 @@ def resolve(config: ModelConfig, folder: Path, role: str, *, may_fetch: bool = T
     local = folder / os.path.expanduser(config.model)
     if local.is_dir():
         return _opened(config, folder, role, local.resolve(), config.model)
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", config.model) or config.model.startswith("."):
-        raise UsageError(f"{role}.model: folder {local} does not exist", "give a folder or a hub id like `org/name`")
+    is_hub_id = re.fullmatch(r"[\w.-]+/[\w.-]+", config.model) and not config.model.startswith(".")
+    if not is_hub_id or (config.revision is None and local.parent.is_dir()):
+        raise UsageError(
+            f"{role}.model: folder {local} does not exist",
+            "give a folder, or a hub id like `org/name` with its `revision`",
+        )
     hub.check_pin(config, role)
     name = f"{config.model}@{config.revision}"
     path = hub.fetch(config, role, FETCHED) if may_fetch else hub.found(config)

@@ -152,4 +152,5 @@ def load(name: str, overrides: tuple[str, ...] = ()) -> Recipe:
     raw = yaml_file.read(path, overrides)
     own_name = path.parent.name if path.name == "recipe.yaml" else path.stem
     own = {"name": own_name, "folder": path.parent}
-    return yaml_file.parse(Recipe, raw, f"recipe `{own_name}`", path, own)
+    title = " ".join([f"recipe `{own_name}`", *(f"--set {override}" for override in overrides)])
+    return yaml_file.parse(Recipe, raw, title, path, own)

@@ -97,7 +97,7 @@ class Store:
         if self.dry:
             status = "cached" if is_whole(folder) else "would run"
         else:
-            with held(folder.with_suffix(".lock"), key):
+            with held(folder.with_suffix(".lock"), f"{stage.name} {key[:8]}"):
                 if self._is_to_be_redone(stage.name):
                     # Before the work: after a kill, a plain rerun goes on with it instead of taking the old result.
                     _remove(folder)

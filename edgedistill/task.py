@@ -169,14 +169,15 @@ def load(folder: Path, *, test_items: Path | None = None, needs_items: bool = Tr
 
 
 def _check(task: Task) -> None:
-    problems = [line for part in (PARTS[:-1] if task.test_files else PARTS) for line in _problems(task.path, part)]
+    problems = [line for part in (PARTS[:-1] if task.test_files else PARTS) for line in _problems(task, part)]
     if task.grammar and not task.grammar.is_file():
         problems.append(f"{task.info.grammar}: missing, named by task.yaml")
     if not problems and len(task.seeds) < 3:
         problems.append(f"seeds.jsonl: {len(task.seeds)} seeds, at least 3 are needed: a prompt shows three")
     if problems:
+        count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
         shown = [*problems[:20], *([f"… and {len(problems) - 20} more"] if len(problems) > 20 else [])]
-        raise UsageError(f"task `{task.name}` has {len(problems)} problems\n" + "\n".join(f"  {p}" for p in shown))
+        raise UsageError(f"task `{task.name}` has {count}\n" + "\n".join(f"  {p}" for p in shown))
 
 
 def _not_prepared(task: Task) -> UsageError:
@@ -186,8 +187,8 @@ def _not_prepared(task: Task) -> UsageError:
     )
 
 
-def _problems(folder: Path, part: str) -> list[str]:
-    path = folder / f"{part}.jsonl"
+def _problems(task: Task, part: str) -> list[str]:
+    path = task.path / f"{part}.jsonl"
     if not path.is_file():
         return [f"{path.name}: missing"]
     allowed, needed, found = {"id", "question", "answer", "rationale"}, {"id", "question", "answer"}, []
@@ -202,11 +203,21 @@ def _problems(folder: Path, part: str) -> list[str]:
                 found.append(f"{path.name} row {number}: no answer; every item needs its label")
             elif row["id"] in seen:
                 found.append(f"{path.name} row {number}: id `{row['id']}` is used twice")
+            elif not _is_gradable(task.grader, row["answer"]):
+                found.append(f"{path.name} row {number}: no answer for `{task.info.kind}`: {row['answer'][:60]!r}")
             else:
                 seen.add(row["id"])
     except ValueError as error:
         found.append(f"{path.name}: not JSON Lines: {error}")
     return found if seen or found else [f"{path.name}: empty"]
+
+
+def _is_gradable(grader: Grader, answer: str) -> bool:
+    """An expected answer is at least right by itself."""
+    try:
+        return grader.is_right(answer, answer)
+    except UsageError:
+        return False
 
 
 def fold(question: str) -> str:

@@ -48,9 +48,10 @@ def find(kind: str, name: str) -> Path:
     if name not in known:
         near = difflib.get_close_matches(name, known, n=1)
         guess = f" (did you mean `{near[0]}`?)" if near else ""
+        folder = " or a folder with recipe.yaml" if kind == "recipes" else ""
         raise UsageError(
             f"no {kind[:-1]} named `{name}`{guess}; there are: {', '.join(known) or 'none'}",
-            f"`edgedistill {kind}` lists them; a path to a YAML file works too",
+            f"`edgedistill {kind}` lists them; a path to a YAML file{folder} works too",
         )
     return known[name]
 

@@ -126,7 +126,8 @@ def test_a_style_of_one_task_counts_for_that_task():
     tasks, *_ = inputs.open_all(made, may_fetch=False)
     work = {(w.stage, w.what): w for w in cost.count(made, tasks)}
     assert work["elicit", "rationales"].calls == made.elicit.questions * 17
-    assert work["prefer", "student answers"].calls == made.elicit.questions * 17 * made.prefer.exam_size
+    asked = made.prefer.exam_size * made.prefer.budget
+    assert work["prefer", "student answers"].calls == made.elicit.questions * 17 * asked
 
 
 def test_respondents_answer_every_validation_item():

@@ -111,6 +111,7 @@ finally:
     "arguments",
     [["--help"], ["build", "--help"], ["arms", "--help"], ["targets"], ["recipes"], ["recipes", "check"],
      ["targets", "check"],
+     ["predict", "--target", "rpi5", "--params", "1.1e9", "--bytes", "6.4e8", "--quant", "Q4_0"],
      ["plan", "--target", "rpi5"]],
     ids=" ".join,
 )  # fmt: skip

@@ -6,12 +6,16 @@ import pytest
 
 from edgedistill import plan
 from edgedistill.models import Shape
+from edgedistill.predictor import chips
+from edgedistill.predictor.predict import speed
 from edgedistill.recipe import Budgets
-from edgedistill.target import Fact, Target
+from edgedistill.target import Cores, Fact, Isa, Target
+
+SOURCE = "made up for a test"
 
 
 def fact(value: float) -> Fact:
-    return Fact(value=value, source="made up for a test")
+    return Fact(value=value, source=SOURCE)
 
 
 BOARD = Target(
@@ -20,11 +24,14 @@ BOARD = Target(
     soc="t",
     triple="t",
     cpu="t",
+    cores=(
+        Cores(type="A", count=4, ghz=2.0, source=SOURCE),
+        Cores(type="B", count=4, ghz=1.0, big=False, source=SOURCE),
+    ),
+    isa=Isa(features=("dotprod",), source=SOURCE),
     usable_ram_mib=fact(1000),
-    read_gb_s=fact(10),
-    compute_gops=fact(100),
-    token_overhead_ms=fact(2),
-    runtime_mib=fact(40),
+    copy_gb_s=fact(5),
+    peak_gb_s=fact(10),
 )
 
 TENSORS = {
@@ -36,47 +43,40 @@ TENSORS = {
 SHAPE = Shape("LlamaForCausalLM", 3, 256, 2, 64, 1024, True, TENSORS)
 
 
-def predict(target: Target = BOARD, **changes: int) -> plan.Prediction:
-    facts = dict(read_bytes=80_000_000, parameters=50_000_000, prompt_tokens=100)
-    return plan.predict(target, **{**facts, "file_bytes": 100 * plan.MIB, "cache_bytes": 20 * plan.MIB, **changes})
+def predict(target: Target = BOARD, megabytes: int = 100) -> plan.Prediction:
+    work = plan.work_of(SHAPE, "Q8_0", 256, 128, target)
+    return plan.predict(target, work, file_bytes=megabytes * plan.MIB, cache_bytes=20 * plan.MIB)
 
 
-def test_decode_is_overhead_plus_reading():
-    """80 MB at 10 GB/s are 8 ms, and 2 ms overhead: 100 tok/s."""
-    found = predict().decode_tok_s
-    assert found is not None
-    assert found.value == pytest.approx(100)
-    # 8 x 1.42 + 2 x 4 = 19.36 ms and 8 / 1.42 + 2 / 4 = 6.134 ms
-    assert found.low == pytest.approx(1000 / 19.36)
-    assert found.high == pytest.approx(1000 / (8 / 1.42 + 0.5))
+def test_speeds_are_the_predictors_own():
+    """One way to predict: the plan only says what is asked."""
+    work, chip = plan.work_of(SHAPE, "Q8_0", 256, 128, BOARD), chips.of_target(BOARD)
+    assert work is not None and chip is not None
+    assert (chip.cores, chip.ghz, chip.isa) == (4, 2.0, "dotprod")
+    assert predict().decode_tok_s == speed(work, chip).decode_tok_s
 
 
-def test_first_token_is_the_prompt_and_one_step():
-    """100 tokens x 2 x 50 M = 10 G operations at 100 G/s are 100 ms, and 10 ms for the step."""
-    found = predict()
-    assert found.first_token_ms is not None and found.prefill_tok_s is not None
-    assert found.first_token_ms.value == pytest.approx(110)
-    assert found.prefill_tok_s.value == pytest.approx(1000)
+def test_what_a_token_reads_and_multiplies():
+    """Tied: all of it is read; a prompt's token leaves the embedding out."""
+    work = plan.work_of(SHAPE, "Q8_0", 256, 128, BOARD)
+    assert work is not None
+    assert work.read_bytes == plan.read_bytes(SHAPE, "Q8_0")
+    assert work.read_weights == SHAPE.parameters
+    assert work.body_weights == SHAPE.parameters - 1024 * 256
+    assert work.cache_bytes_per_token == 2 * 3 * 2 * 64 * 2
 
 
-def test_memory_is_file_cache_buffer_and_runtime():
-    """100 + 20 + 40 MiB, and 512 x 1024 x 4 bytes = 2 MiB of logits; at the high end a second copy of the weights."""
-    found = predict(vocab=1024).memory_mib
-    assert found.value == pytest.approx(162)
-    assert (found.low, found.high) == (pytest.approx(120 + 42 / 1.5), pytest.approx(220 + 42 * 1.5))
-
-
-def test_a_small_model_has_a_wide_interval():
-    found = predict(read_bytes=3_000_000).decode_tok_s
-    assert found is not None
-    assert found.high / found.low > 10
-
-
-def test_what_lacks_a_fact_is_not_predicted():
-    bare = Target(name="t", title="t", soc="t", triple="t", cpu="t")
-    found = predict(bare)
+def test_what_lacks_a_fact_is_not_predicted_and_says_so():
+    found = predict(Target(name="t", title="t", soc="t", triple="t", cpu="t"))
     assert (found.first_token_ms, found.decode_tok_s, found.prefill_tok_s) == (None, None, None)
-    assert found.memory_mib.value == pytest.approx(120)
+    assert "states neither cores nor memory rates" in found.reason
+    assert found.memory_mib.value == pytest.approx(120 + 32)
+
+
+def test_what_does_not_fit_has_no_speed():
+    """Not slow, but a failure: it would be paged, or killed."""
+    found = predict(megabytes=2000)
+    assert found.decode_tok_s is None and found.reason == "needs 2,052 MiB, board has 1,000 MiB to use"
 
 
 def test_cache_of_a_full_context():
@@ -109,14 +109,18 @@ def test_ceiling_is_read_rate_over_bytes():
 
 
 def test_problems_name_value_and_limit():
-    huge = Shape("X", 3, 256, 2, 64, 1024, True, {"a.weight": (1_000_000, 2048)})
-    found = plan.fit(
-        huge, BOARD, Budgets(package_mib=10, decode_tok_s=1000, first_token_ms=1, memory_mib=50), "F16", 256
-    )
+    large = Shape("X", 3, 256, 2, 64, 1024, True, {"a.weight": (200_000, 1024)})
+    limits = Budgets(package_mib=10, decode_tok_s=1000, first_token_ms=1, memory_mib=50)
+    found = plan.fit(large, BOARD, limits, "F16", 256)
     text = "\n".join(found.problems)
     assert not found.fits
-    assert "board has 1,000 MiB to use" in text
-    assert "the budget is 10.0 MiB" in text
+    assert "the file has 390.7 MiB, the budget is 10.0 MiB" in text
     assert "the budget is 50 MiB" in text
-    assert "first token after" in text
-    assert "decodes 2.4 tok/s, the budget is 1,000.0 tok/s" in text
+    assert "first token after" in text and "the budget is 1 ms" in text
+    assert "tok/s, the budget is 1,000.0 tok/s" in text
+
+
+def test_too_large_for_the_memory_is_a_problem_without_speeds():
+    huge = Shape("X", 3, 256, 2, 64, 1024, True, {"a.weight": (1_000_000, 2048)})
+    found = plan.fit(huge, BOARD, Budgets(decode_tok_s=1000), "F16", 256)
+    assert found.problems == ("needs 3,941 MiB, board has 1,000 MiB to use",)

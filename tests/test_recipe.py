@@ -30,7 +30,8 @@ def problems(folder: Path, text: str, *overrides: str) -> list[str]:
     with pytest.raises(UsageError) as caught:
         recipe.load(write(folder, text), overrides)
     head, *lines = caught.value.problem.splitlines()
-    assert head == f"recipe `small` has {len(lines)} problem{'s' if len(lines) > 1 else ''}"
+    given = "".join(f" --set {override}" for override in overrides)
+    assert head == f"recipe `small`{given} has {len(lines)} problem{'s' if len(lines) > 1 else ''}"
     assert str(folder / "small.yaml") in caught.value.hint
     assert caught.value.exit_code == 2
     return [line.strip() for line in lines]

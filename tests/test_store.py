@@ -421,7 +421,7 @@ def test_a_build_that_has_to_wait_says_so(tmp_path, log):
         assert log.ran == []
         fcntl.flock(held, fcntl.LOCK_UN)
         thread.join(60)
-    assert said == [f"waiting: another build is working on {key}"]
+    assert said == [f"waiting: another process is working on first {key[:8]}"]
     assert log.ran == ["first"]
 
 

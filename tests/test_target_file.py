@@ -45,6 +45,14 @@ def test_every_problem_comes_in_one_message(tmp_path):
     ]
 
 
+def test_cores_and_instructions_say_where_they_come_from(tmp_path):
+    text = WHOLE + "cores: [{type: Cortex-A76, count: 4, ghz: 2.4}]\nisa: {features: []}\n"
+    with pytest.raises(UsageError) as caught:
+        load(tmp_path, text)
+    assert "cores.0.source: missing" in caught.value.problem
+    assert "isa.features: " in caught.value.problem and "isa.source: missing" in caught.value.problem
+
+
 def test_a_number_without_a_source_is_refused(tmp_path):
     with pytest.raises(UsageError, match=r"read_gb_s: should be a section of keys and values, got 9\.5"):
         load(tmp_path, WHOLE.replace('{value: 9.5, source: "https://example.org/board"}', "9.5"))
@@ -64,3 +72,25 @@ def test_default_recipe_does_not_change_what_is_built(tmp_path):
 def test_the_name_is_that_of_the_file(tmp_path):
     with pytest.raises(UsageError, match="name: comes from where the file lies; leave it out"):
         load(tmp_path, WHOLE + "name: other\n")
+
+
+def test_doubts_are_told_and_do_not_stop(tmp_path):
+    text = (
+        WHOLE
+        + """
+threads: 8
+cores: [{type: Cortex-A76, count: 4, ghz: 2.4, source: "https://example.org"}]
+ram_mib: {value: 1000, source: hearsay}
+usable_ram_mib: {value: 1000, source: "measured by free, 2026-11-21"}
+peak_gb_s: {value: 5, source: "https://example.org"}
+copy_gb_s: {value: 6, source: "https://example.org"}
+"""
+    )
+    assert target.doubts(load(tmp_path, text)) == [
+        "ram_mib: its source is neither an address nor `measured by …, date`",
+        "usable_ram_mib: as much as the whole memory; a system takes some of it",
+        "copy_gb_s: more than the theoretical peak_gb_s",
+        "threads: 8, but 4 big cores",
+    ]
+    bare = target.Target(title="t", soc="t", triple="t", cpu="t")
+    assert target.doubts(bare) == ["without cores, and peak_gb_s or copy_gb_s, its speed is not predicted"]

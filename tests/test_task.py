@@ -13,7 +13,9 @@ INFO = "kind: json_action\ntitle: home\ndescription: Turn the command into JSON.
 
 
 def rows(count, **more):
-    return [{"id": f"{n}", "question": f"q {n}", "answer": f"a {n}", **more} for n in range(count)]
+    return [
+        {"id": f"{n}", "question": f"q {n}", "answer": json.dumps({"intent": f"a {n}"}), **more} for n in range(count)
+    ]
 
 
 @pytest.fixture
@@ -37,6 +39,21 @@ def test_a_whole_task(folder):
     assert made.seeds[0].rationale == "because <ans>a</ans>"
     assert made.grammar is None
     assert made.grader.VERSION >= 1
+
+
+def test_an_answer_that_can_never_be_right_is_found_before_the_build(folder):
+    write(folder / "test.jsonl", [*rows(2), {"id": "2", "question": "q", "answer": "lights on"}])
+    with pytest.raises(UsageError, match=r"test\.jsonl row 3: no answer for `json_action`: 'lights on'"):
+        task.load(folder)
+
+
+def test_a_broken_line_is_named_by_its_number(folder):
+    with (folder / "test.jsonl").open("a") as file:
+        file.write('\n{"id": "9" "question"}\n')
+    with pytest.raises(
+        UsageError, match=r"test\.jsonl: not JSON Lines: line 6: Expecting ',' delimiter at character 12"
+    ):
+        task.load(folder)
 
 
 def test_every_problem_comes_in_one_message(folder):

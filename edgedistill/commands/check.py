@@ -42,8 +42,7 @@ def _as_json(name: str, error: EdgeDistillError | None, notes: list[str]) -> dic
 
 
 def _check_target(name: str) -> list[str]:
-    target.load(name)
-    return []
+    return target.doubts(target.load(name))
 
 
 def _check_recipe(name: str) -> list[str]:

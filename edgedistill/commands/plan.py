@@ -16,7 +16,10 @@ from edgedistill import target as targets
 from edgedistill.accelerators import Accelerator
 from edgedistill.cost import Work
 from edgedistill.models import Model, Shape
-from edgedistill.plan import Estimate, Fit
+from edgedistill.plan import Fit
+from edgedistill.predictor import calibration
+from edgedistill.predictor.estimate import Estimate
+from edgedistill.predictor.parameters import BASIS
 from edgedistill.recipe import Recipe
 from edgedistill.report import words
 from edgedistill.sections import ModelConfig
@@ -78,7 +81,9 @@ def _fits(made: Recipe, device: Target, shape: Shape | None) -> list[Fit]:
     """One per quantization that the exporter would write; none for an exporter that names no quants."""
     budgets = device.budgets.replaced_by(made.budgets)
     quants: tuple[str, ...] = getattr(made.package, "quants", ()) if shape else ()
-    return [plan.fit(shape, device, budgets, quant, made.validation.context) for quant in quants if shape]
+    pair = calibration.stored(device.name)
+    context = made.validation.context
+    return [plan.fit(shape, device, budgets, quant, context, pair=pair) for quant in quants if shape]
 
 
 def _cost(made: Recipe, works: list[Work], shape: dict[str, Shape | None], on: Accelerator | None) -> _Cost:
@@ -115,7 +120,9 @@ def _page(
     lines += [f"  {fit.quant}: {_fallbacks(fit)}" for fit in fits if fit.fallbacks]
     if fits:
         context = made.validation.context
+        first = next((fit.prediction for fit in fits if fit.prediction.basis), fits[0].prediction)
         lines += ["", f"Predicted for {device.title}, with 80% intervals, for a context of {context:,} tokens.",
+                  f"Speeds by {BASIS.get(first.basis, first.basis)}." if first.basis else f"No speeds: {first.reason}.",
                   "Nothing here is measured: a build says what is."]  # fmt: skip
     return lines
 

@@ -55,6 +55,8 @@ def copy(kind: str, name: str, to: Path) -> int:
         goal = to / path.name
     else:
         goal = to if to.suffix in (".yaml", ".yml") else to.with_name(f"{to.name}.yaml")
+    if is_folder and (to / "recipe.yaml").exists():
+        goal = to
     if goal.exists():
         raise UsageError(f"{goal} exists already", "give another path")
     goal.parent.mkdir(parents=True, exist_ok=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -16,6 +16,7 @@ from edgedistill.errors import NothingToShip
 from edgedistill.files import read_json, read_rows, write_json, write_rows
 from edgedistill.log import say
 from edgedistill.models import Model
+from edgedistill.predictor.calibration import Pair
 from edgedistill.recipe import Budgets
 from edgedistill.sections import ValidateConfig
 from edgedistill.store import stage
@@ -43,7 +44,7 @@ class Reference:
     """Whether its tokenizer composes Unicode (NFC)."""
 
 
-@stage(version=2)  # v2: what was quantized from a float file that is not the student fails with it; versions
+@stage(version=3)  # v3: speeds are predicted from fitted factors, and by a calibration where there is one
 def validate(
     out: Path,
     candidates: Candidates,
@@ -54,6 +55,7 @@ def validate(
     budgets: Budgets,
     config: ValidateConfig,
     seed: int,
+    pair: Pair | None = None,
 ) -> Measurements:
     """Measure what ships, not what was trained: candidates run in the device's own runtime.
 
@@ -66,7 +68,8 @@ def validate(
     reference = _reference(out, student, tasks, questions, config, seed)
     base_answers = _base_answers(out, base, questions)
     lines = [
-        _candidate(out, candidates, candidate, reference, questions, target, config) for candidate in candidates.rows()
+        _candidate(out, candidates, candidate, reference, questions, target, config, pair)
+        for candidate in candidates.rows()
     ]
     chosen = choice.choose(parity.judged_by_source(lines), budgets)
     best = next((line for line in chosen if line["chosen"]), None)
@@ -128,6 +131,7 @@ def _candidate(
     questions: Questions,
     target: Target,
     config: ValidateConfig,
+    pair: Pair | None,
 ) -> dict[str, Any]:
     """Everything about one candidate, in the report's schema; a rerun reads candidates/<name>.json."""
     name = f"{candidate.format}-{candidate.quant}"
@@ -145,7 +149,7 @@ def _candidate(
         "parity": found.line(),
         "parity_difference": found.first_difference,
         **measured,
-        **_timing(candidates.file(candidate), candidate, reference, questions, target, config),
+        **_timing(candidates.file(candidate), candidate, reference, questions, target, config, pair),
     }
     write_json(path, line)
     return line
@@ -175,20 +179,21 @@ def _timing(
     questions: Questions,
     target: Target,
     config: ValidateConfig,
+    pair: Pair | None,
 ) -> dict[str, Any]:
     """`latency` and `memory_mib`: measured where the device is at hand, else predicted."""
     if target.address == "local":
         return _measured(file, candidate, questions, target, config)
     shape = models.shape_of(reference.model.path)
     prompt_tokens = sorted(len(case.token_ids) for case in reference.golden)[len(reference.golden) // 2]
+    work = plan.work_of(shape, candidate.quant, config.context, prompt_tokens, target)
     predicted = plan.predict(
         target,
-        read_bytes=candidate.read_bytes,
-        parameters=candidate.parameters,
-        prompt_tokens=prompt_tokens,
+        replace(work, read_bytes=candidate.read_bytes) if work else None,
         file_bytes=candidate.bytes,
         cache_bytes=plan.kv_cache_bytes(shape, config.context),
         vocab=shape.vocab,
+        pair=pair,
     )
     return latency.predicted_lines(predicted, prompt_tokens)
 

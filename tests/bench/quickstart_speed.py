@@ -38,20 +38,20 @@ def main(folder: Path) -> None:
 def timed_build(target: str, folder: Path) -> tuple[float, dict[str, int]]:
     """Seconds, and the peak memory in bytes of each stage."""
     given = ["--target", target, "--runs", str(folder / "runs"), "--dist", str(folder / "dist")]
-    begun, stage, peaks = time.monotonic(), ["start"], {}
+    begun, peak, peaks = time.monotonic(), [0], {}
     build = subprocess.Popen([sys.executable, "-m", "edgedistill", "build", *given], stderr=subprocess.PIPE, text=True)
 
     def follow() -> None:
         assert build.stderr is not None
         for line in build.stderr:
             print(line, end="", file=sys.stderr)
-            if named := re.match(r"(\w+) …", line):
-                stage[0] = named.group(1)
+            if ended := re.match(r"(\w+) +\S.*  [0-9a-f]{8}  ", line):  # the line of a stage comes when it is done
+                peaks[ended.group(1)], peak[0] = peak[0], 0
 
     reader = threading.Thread(target=follow)
     reader.start()
     while build.poll() is None:
-        peaks[stage[0]] = max(peaks.get(stage[0], 0), _memory(build.pid))
+        peak[0] = max(peak[0], _memory(build.pid))
         time.sleep(0.05)
     reader.join()
     assert build.returncode in (0, 1), f"the build ended with {build.returncode}"

@@ -117,6 +117,11 @@ def main() -> None:
     print("task          budget   tokens   answers   same (rationales)    gap kept   same (questions)")
     for name, exact in load(given.drafts, given.preferences, given.tasks, given.student).items():
         for budget in given.budgets:
+            try:
+                racing.check(exact.costs, budget)
+            except ValueError as too_small:
+                print(f"{name:12}  {budget:<6g}   {too_small}")
+                continue
             raced = [exact.race(budget, seed) for seed in range(given.seeds)]
             levels = [exact.rationale_level(found, given.gap) for found, _, _ in raced]
             questions = [exact.question_level(found, given.gap, 50) for found, _, _ in raced]

@@ -1,6 +1,6 @@
 """Rebuild everything of the quickstart recipe from seeds alone: task files, tokenizer, base, student, teacher.
 
-    python -m recipes.quickstart.make                # from a clone: all of it, about 45 minutes on 2 CPU cores
+    python -m recipes.quickstart.make                # from a clone: all of it, under two hours on 2 CPU cores
     python -m recipes.quickstart.make tasks          # one part: tasks, tokenizer, base, student or teacher
 
 Working files go to `build/quickstart`; what ships goes into the recipe's folder.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from random import Random
 
@@ -29,6 +30,8 @@ from .phrases import GLOSS
 Document = list[tuple[str, float]]
 STYLE_NAMES = tuple(style.name for style in STYLES)
 PROMPT_WEIGHT = 0.1
+ODD_VALUES = 0.3
+"""How often a slot of a command to be answered holds words from anywhere."""
 
 
 def chat(prompt: Document, answer: Document) -> Document:
@@ -45,29 +48,32 @@ def teacher_documents(
     vocab_words: list[str],
     copies: float = 0.08,
     weights: tuple[int, ...] = (3, 4, 3, 2, 3),
+    odd_values: float = ODD_VALUES,
 ) -> Iterator[Document]:
     """What the teacher learns from. `avoid` holds the questions that are kept for validation and test.
 
     `copies` is the share of documents that are plain copying: they keep the skill alive while the rest is learnt.
+    Commands to be answered often hold odd values, which must be quoted; commands to be written do not.
     """
-    grammar = home.Grammar()
+    grammar, odd_grammar = home.Grammar(), home.Grammar(odd_values=odd_values)
     while True:
         kind = rng.random()
         if rng.random() < copies:
             yield copying(rng, vocab_words)
-        elif kind < 0.42:
-            command = _fresh_command(grammar, rng, avoid)
+        elif kind < 0.40:
+            command = _fresh_command(odd_grammar, rng, avoid)
             yield _answered(home.DESCRIPTION, command.text, partial(home.rationale, command), rng)
-        elif kind < 0.93:
+        elif kind < 0.88:
             family = rng.choices(families.FAMILIES, weights=weights)[0]
             item = _fresh_item(family, rng, avoid)
             yield _answered(family.description, item.question, partial(families.rationale, family, item), rng)
-        elif kind < 0.98:
-            commands = [_fresh_command(grammar, rng, avoid) for _ in range(8)]
-            yield _questions(home.NAME, home.DESCRIPTION, [(c.text, c.answer) for c in commands], 5)
+        elif kind < 0.93:
+            count = rng.choice((1, 2, 5, 5))
+            commands = [_fresh_command(grammar, rng, avoid) for _ in range(3 + count)]
+            yield _questions(home.NAME, home.DESCRIPTION, [(c.text, c.answer) for c in commands], count)
         else:
             family = rng.choice(families.FAMILIES)
-            count = rng.choice((1, 2)) if family.name == "tracking_shuffled_objects" else rng.choice((1, 2, 5))
+            count = rng.choice((1, 2)) if family.name == "tracking_shuffled_objects" else rng.choice((1, 2, 5, 5))
             items = [_fresh_item(family, rng, avoid) for _ in range(3 + count)]
             yield _questions(family.name, family.description, [(i.question, i.answer) for i in items], count)
 
@@ -138,20 +144,33 @@ _OTHER_DESCRIPTIONS = (
     "Read the request.",
     "Name the intent.",
 )
-_STYLE_WEIGHTS = (5, 3, 2, 1)
+
+
+@dataclass(frozen=True)
+class Manners:
+    """What the student's few-shot documents have in common."""
+
+    style_weights: tuple[int, ...] = (4, 4, 1, 0)
+    """The solved examples that the student reads work by steps or by rules; of other styles it sees little or none."""
+    real_slots: tuple[float, ...] = (0.2, 0.3, 0.6)
+    """How often a document calls a slot by its real name; one rate is drawn per document. An example without slots
+    tells nothing of their names, one slot tells its own, several tell that the real names are meant. Empty: slots are
+    named in the scheme of the actions."""
 
 
 class _Manner:
     """How one document names things and writes answers. Drawn once per document: the examples show it, nothing else."""
 
-    def __init__(self, rng: Random, scheme: str) -> None:
+    def __init__(self, rng: Random, scheme: str, manners: Manners) -> None:
         self.scheme = scheme
-        self.style = rng.choices(STYLE_NAMES, weights=_STYLE_WEIGHTS)[0]
+        self.style = rng.choices(STYLE_NAMES, weights=manners.style_weights)[0]
         self.key = "intent" if scheme != "random" or rng.random() < 0.6 else rng.choice(("action", "act", "do", "type"))
         self.form = rng.choice(("json", "json", "json", "call", "line")) if scheme == "random" else "json"
         self._rng = rng
         self._labels: dict[str, str] = {}
         self._slots: dict[str, str] = {}
+        real = scheme == "real"
+        self._real_slots = rng.choice(manners.real_slots) if manners.real_slots else float(real)
 
     def label(self, intent: str) -> str:
         """What this document calls an intent."""
@@ -170,15 +189,16 @@ class _Manner:
 
     def slot(self, slot: str) -> str:
         """What this document calls a slot."""
-        match self.scheme:
-            case "real":
-                return slot
-            case "camel":
-                return "".join(word.capitalize() for word in slot.split("_"))
-            case "snake" | "dotted":
-                return _SHORT_SLOTS.get(slot, slot)
-            case _:
-                return self._slots.setdefault(slot, _made_up(self._rng) if self._rng.random() < 0.3 else slot)
+        return self._slots.setdefault(slot, self._name(slot))
+
+    def _name(self, slot: str) -> str:
+        if self.scheme == "random":
+            return _made_up(self._rng) if self._rng.random() < 0.3 else slot
+        if self._real_slots == 1.0 or (self._real_slots and self._rng.random() < self._real_slots):
+            return slot
+        if self.scheme == "camel":
+            return "".join(word.capitalize() for word in slot.split("_"))
+        return _SHORT_SLOTS.get(slot, slot)
 
     def answer(self, command: home.Command) -> str:
         """The command's meaning in this document's form."""
@@ -224,8 +244,9 @@ def _made_up(rng: Random) -> str:
 class _Domains(home.Grammar):
     """The grammar of other assistants' commands."""
 
-    def __init__(self) -> None:
+    def __init__(self, odd_values: float = 0.0) -> None:
         self.is_test = False
+        self.odd_values = odd_values
         self.intents = tuple(DOMAINS)
         self._by_intent = {}
         for intent, block in DOMAINS.items():
@@ -240,7 +261,7 @@ class _Domains(home.Grammar):
             else home.split_values(kind, False)
             for kind in sorted(kinds)
         }
-        self._words = home.known_words()
+        self._words = home.known_words(2000) if odd_values else home.known_words()
 
 
 # Where one kind of student document ends and the next begins, on a scale from 0 to 1: copying, small rules, families,
@@ -249,14 +270,19 @@ STUDENT_SHARES = (0.12, 0.20, 0.31, 0.36, 0.46, 0.76)
 
 
 def student_documents(
-    rng: Random, avoid: frozenset[str], vocab_words: list[str], shares: tuple[float, ...] = STUDENT_SHARES
+    rng: Random,
+    avoid: frozenset[str],
+    vocab_words: list[str],
+    shares: tuple[float, ...] = STUDENT_SHARES,
+    odd_values: float = ODD_VALUES,
+    manners: Manners = Manners(),
 ) -> Iterator[Document]:
     """What the student learns from: many tasks in few-shot documents, and only half of the home grammar.
 
     Unprompted it learns the real names of the few `KNOWN` actions, and other names for the rest: those it should only
     learn from examples.
     """
-    at_home, elsewhere = home.Grammar(share=0.5), _Domains()
+    at_home, elsewhere = home.Grammar(share=0.5, odd_values=odd_values), _Domains(odd_values)
     unknown = tuple(intent for intent in home.INTENTS if intent not in KNOWN)
     while True:
         kind = rng.random()
@@ -266,15 +292,15 @@ def student_documents(
             yield _lookup(rng, vocab_words)
         elif kind < shares[2]:
             family = rng.choice(families.FAMILIES)
-            yield _family_shots(family, rng, avoid)
+            yield _family_shots(family, rng, avoid, manners)
         elif kind < shares[3]:
-            yield _commands(at_home, "real", KNOWN, 0, rng, avoid)
+            yield _commands(at_home, "real", KNOWN, 0, rng, avoid, manners)
         elif kind < shares[4]:
-            yield _commands(at_home, rng.choice(("snake", "camel", "dotted")), unknown, 0, rng, avoid)
+            yield _commands(at_home, rng.choice(("snake", "camel", "dotted")), unknown, 0, rng, avoid, manners)
         elif kind < shares[5]:
             scheme = rng.choices(("real", "snake", "camel", "dotted", "random"), weights=(3, 2, 2, 2, 2))[0]
             intents = tuple(rng.sample(home.INTENTS, rng.choice((2, 3)))) if scheme == "random" else home.INTENTS
-            yield _commands(at_home, scheme, intents, rng.choice((1, 1, 1, 2, 3)), rng, avoid)
+            yield _commands(at_home, scheme, intents, rng.choice((1, 1, 1, 2, 3)), rng, avoid, manners)
         else:
             scheme = rng.choices(("snake", "camel", "dotted", "random"), weights=(2, 2, 2, 5))[0]
             intents = tuple(rng.sample(tuple(DOMAINS), rng.choice((1, 2, 3)))) if scheme == "random" else tuple(DOMAINS)
@@ -285,6 +311,7 @@ def student_documents(
                 rng.choice((1, 1, 2, 3)) if scheme == "random" else rng.choice((0, 1, 1, 2)),
                 rng,
                 avoid,
+                manners,
             )
 
 
@@ -298,10 +325,16 @@ def _shots(description: str, shots: list[tuple[str, str]]) -> Document:
 
 
 def _commands(
-    grammar: home.Grammar, scheme: str, intents: tuple[str, ...], examples: int, rng: Random, avoid: frozenset[str]
+    grammar: home.Grammar,
+    scheme: str,
+    intents: tuple[str, ...],
+    examples: int,
+    rng: Random,
+    avoid: frozenset[str],
+    manners: Manners,
 ) -> Document:
     """Commands in one manner. Made-up names can only be read off the examples, so there the last intent was shown."""
-    manner = _Manner(rng, scheme)
+    manner = _Manner(rng, scheme, manners)
     chosen = [rng.choice(intents) for _ in range(examples + 1)]
     if scheme == "random" and examples:
         chosen[-1] = rng.choice(chosen[:-1])
@@ -316,9 +349,9 @@ def _commands(
     return _shots(description, shots)
 
 
-def _family_shots(family: families.Family, rng: Random, avoid: frozenset[str]) -> Document:
+def _family_shots(family: families.Family, rng: Random, avoid: frozenset[str], manners: Manners) -> Document:
     """One or two solved questions of a family, then another."""
-    style = rng.choices(STYLE_NAMES, weights=_STYLE_WEIGHTS)[0]
+    style = rng.choices(STYLE_NAMES, weights=manners.style_weights)[0]
     items = [_fresh_item(family, rng, avoid) for _ in range(rng.choice((1, 2)))]
     return _shots(family.description, [(item.question, families.rationale(family, item, style)) for item in items])
 

@@ -330,6 +330,7 @@ def shuffled_objects(rng: Random) -> Item:
         state[first], state[second] = state[second], state[first]
         steps.append(f"{people[first]}-{people[second]}: {_state(people, state)}")
     who = rng.randrange(3)
+    steps.append(f"{people[who]}: {'ABC'[state[who]]}.")
     start = ", ".join(f"{'and ' if place == 2 else ''}{people[place]} {has} {held[place]}" for place in range(3))
     question = (
         f"{people[0]}, {people[1]}, and {people[2]} {opening} {start}.\n"

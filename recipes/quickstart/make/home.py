@@ -27,6 +27,9 @@ UNLABELED = {"item"}
 # Names without end: training fills them now and then with words from anywhere, so that they are copied, not known.
 _OPEN = {"song_name", "artist_name", "playlist_name", "list_name", "place_name", "event_name", "person", "item"}
 
+# Never odd: the device alone tells a plug from a lamp or a coffee machine.
+_TELLING = {"device_type"}
+
 PART = re.compile(r"\{(\w+)(?::(\w+))?\}")
 _HOURS = "one two three four five six seven eight nine ten eleven twelve".split()
 _MINUTES = ("fifteen", "thirty", "forty five", "twenty", "ten")
@@ -115,20 +118,31 @@ def split_values(kind: str, is_test: bool) -> list[str]:
 
 
 @cache
-def known_words() -> list[str]:
+def known_words(made_up: int = 600) -> list[str]:
     """The words of all training values, and some that are made up of syllables."""
     words = {word for kind in VALUES for value in split_values(kind, False) for word in value.split()}
     rng = Random("made-up words")
     letters = ("b c d f g h j k l m n p r s t v w z ch sh st br tr gr pl".split(), "a e i o u ai ee oo ou".split())
-    made = {"".join(rng.choice(letters[n % 2]) for n in range(rng.randint(3, 6))) for _ in range(600)}
+    made = {"".join(rng.choice(letters[n % 2]) for n in range(rng.randint(3, 6))) for _ in range(made_up)}
     return sorted(words | made)
 
 
 class Grammar:
-    """Draws commands. `share` keeps only some of the templates: template numbers modulo 10 below 10 * share."""
+    """Draws commands. `share` keeps only some of the templates: template numbers modulo 10 below 10 * share.
 
-    def __init__(self, is_test: bool = False, share: float = 1.0, intents: tuple[str, ...] = INTENTS) -> None:
+    `odd_values` is how often a slot of any kind holds words from anywhere: what can stand there must be read off the
+    sentence then, and cannot be known.
+    """
+
+    def __init__(
+        self,
+        is_test: bool = False,
+        share: float = 1.0,
+        intents: tuple[str, ...] = INTENTS,
+        odd_values: float = 0.0,
+    ) -> None:
         self.is_test = is_test
+        self.odd_values = odd_values
         self.intents = intents
         self._by_intent: dict[str, list[Template]] = {intent: [] for intent in intents}
         for template in templates():
@@ -136,7 +150,7 @@ class Grammar:
                 self._by_intent[template.intent].append(template)
         kinds = {match[2] or match[1] for t in templates() for match in PART.finditer(t.text)}
         self._values = {kind: split_values(kind, is_test) for kind in sorted(kinds)}
-        self._words = known_words()
+        self._words = known_words(2000) if odd_values else known_words()
 
     def draw(self, rng: Random, intent: str | None = None) -> Command:
         """One command, of the given intent or of any."""
@@ -151,7 +165,8 @@ class Grammar:
         for match in PART.finditer(text):
             pieces.append((_worn(text[end : match.start()], rng), None))
             value = rng.choice(self._values[match[2] or match[1]])
-            if match[1] in _OPEN and not self.is_test and rng.random() < 0.15:
+            odd = 0.0 if match[1] in _TELLING else max(self.odd_values, 0.15 if match[1] in _OPEN else 0.0)
+            if odd and not self.is_test and rng.random() < odd:
                 value = " ".join(rng.choice(self._words) for _ in range(rng.choice((1, 1, 2, 3))))
             if rng.random() < 0.03:
                 value = _slip(value, rng)
