@@ -87,6 +87,11 @@ def check(recipe: Recipe, tasks: list[Task]) -> None:
             f"recipe `{recipe.name}` has no `prefer` and `align`, and arms compare with and without them",
             "add the two sections; `align: {}` takes the defaults",
         )
+    if recipe.tailor.check_answers:
+        raise UsageError(
+            f"recipe `{recipe.name}` drops rationales that miss their target, in the aligned teacher's arms alone",
+            "the gain of dropping would pass for that of aligning: add `--set tailor.check_answers=false`",
+        )
     for task in tasks:
         examples(task, max(recipe.arms.shots))
 

@@ -12,9 +12,9 @@ from itertools import pairwise
 from statistics import fmean, pstdev
 from typing import Any
 
+from edgedistill import rationales
 from edgedistill.artifacts import Preferences, Score, Tailored, TailoredRow, Teacher
 from edgedistill.pairs import PREFERRED
-from edgedistill.prompts import extract_answer
 from edgedistill.task import Task
 
 HALVINGS = 200
@@ -36,6 +36,7 @@ def signal(preferences: Preferences, tasks: Sequence[Task]) -> list[dict[str, An
             "task": task.name,
             "drafts": len(scores[task.name]),
             "exam": fmean([len(_asked(score)) for score in scores[task.name]] or [0]),
+            "compared": len(_whole([_asked(score) for score in scores[task.name]])),
             "mean_score": fmean([score.score for score in scores[task.name]] or [0]),
             "sd_score": pstdev([score.score for score in scores[task.name]] or [0]),
             "reliability": reliability([_asked(score) for score in scores[task.name]]),
@@ -49,20 +50,20 @@ def signal(preferences: Preferences, tasks: Sequence[Task]) -> list[dict[str, An
     ]
 
 
-def reliability(hits: Sequence[str], seed: int = 0) -> float | None:
+def reliability(credits: Sequence[Sequence[float]], seed: int = 0) -> float | None:
     """Split-half: Spearman between the drafts' scores on two disjoint halves of the exam, mean of 200 halvings.
 
-    hits  per draft one 0 or 1 for each exam item, in the same order. Only drafts that were scored on the most items
-          count: with racing, the others were scored on some.
-    None  where there are fewer than 3 such drafts or 2 items, or all scores are the same.
+    credits  per draft 0-1 for each exam item, in the same order. Only drafts that were scored on the most items count:
+             with racing, the others were scored on some.
+    None     where there are fewer than 3 such drafts or 2 items, or all scores are the same.
     """
     import numpy as np
 
-    longest = max(map(len, hits), default=0)
-    whole = [one for one in hits if len(one) == longest]
+    whole = _whole(credits)
+    longest = len(whole[0]) if whole else 0
     if len(whole) < 3 or longest < 2:
         return None
-    table = np.array([[character == "1" for character in one] for one in whole], dtype=np.float64)
+    table = np.array(whole, dtype=np.float64)
     random, half = np.random.default_rng(seed), longest // 2
     found = []
     for _ in range(HALVINGS):
@@ -82,9 +83,15 @@ def _ranks(values: Any) -> Any:
     return ((2 * last - counts - 1) / 2)[inverse]
 
 
-def _asked(score: Score) -> str:
-    """The hits of the items that the draft was scored on."""
-    return "".join(hit for hit in score.hits if hit in "01")
+def _asked(score: Score) -> list[float]:
+    """The credits of the items that the draft was scored on."""
+    return [credit for credit in score.credits if credit is not None]
+
+
+def _whole(credits: Sequence[Sequence[float]]) -> list[Sequence[float]]:
+    """Those of the drafts that were scored on the most items."""
+    longest = max(map(len, credits), default=0)
+    return [one for one in credits if len(one) == longest]
 
 
 def _dropped(counts: dict[str, Any]) -> dict[str, int]:
@@ -125,7 +132,7 @@ def data(tailored: Tailored, tasks: Sequence[Task]) -> list[dict[str, Any]]:
 
 
 def _agrees(task: Task, row: TailoredRow) -> float:
-    return float(task.grader.is_right(extract_answer(row.rationale), row.answer))
+    return float(rationales.reaches(task, row.rationale, row.answer))
 
 
 def distinct_pairs(texts: Sequence[Sequence[str]]) -> float:

@@ -100,7 +100,7 @@ def plain(
         row = {**question, "rationale": text.strip()}
         reason = why_unusable(text)
         if reason is None:
-            agrees = _reaches(task, text, question["answer"])
+            agrees = reaches(task, text, question["answer"])
             counts["agrees" if agrees else "disagrees"] += 1
             reason = None if agrees or not config.check_answers else "misses_target"
         counts[reason or "rows"] += 1
@@ -117,7 +117,7 @@ def plain(
     return kept, dropped
 
 
-def _reaches(task: Task, rationale: str, target: str) -> bool:
+def reaches(task: Task, rationale: str, target: str) -> bool:
     """Whether a rationale's answer is right by the task's grader; never for a target that the grader cannot read."""
     try:
         return task.grader.is_right(extract_answer(rationale), target)

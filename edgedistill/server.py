@@ -131,6 +131,8 @@ class Server:
             connected = connection.sock
             connected.settimeout(self.how.timeout_s)
             self._under_way.add(connected)
+            if self._stopped.is_set():
+                raise ConnectionAbortedError("stopped")
             connection.request(method, self._folder + path, payload, self._headers)
             got = connection.getresponse()
             return Reply(got.status, got.reason, dict(got.headers.items()), got.read())
@@ -183,10 +185,13 @@ class Server:
         """`429 Too Many Requests: slow down`, in one line, without the key."""
         if reply.status == 200:
             return f"an answer that is not whole JSON ({len(reply.content):,} bytes)"
-        said = " ".join(_said(reply.content).split())
-        said = said.replace(self._key, "(the key)") if self._key else said
-        said = "".join(sign for sign in said if sign.isprintable())
-        return f"{reply.status} {reply.reason}" + (f": {said[:300]}" if said else "")
+        said = self.shown(_said(reply.content))
+        return f"{reply.status} {self.shown(reply.reason)}" + (f": {said}" if said else "")
+
+    def shown(self, text: str) -> str:
+        """What a server says, fit for the terminal: one line, not long, no control characters, and never the key."""
+        text = text.replace(self._key, "(the key)") if self._key else text
+        return "".join(sign for sign in " ".join(text.split()) if sign.isprintable())[:300]
 
 
 class Pace:
@@ -220,7 +225,7 @@ def _is_passing(reply: Reply) -> bool:
 def _retry_after(headers: Mapping[str, str]) -> float | None:
     """Seconds, from a number or from a date (RFC 9110, sec. 10.2.3); None where there is none to be understood."""
     text = next((value.strip() for name, value in headers.items() if name.lower() == "retry-after"), "")
-    if text.isdigit():
+    if text.isascii() and text.isdecimal():
         return float(text)
     try:
         moment = parsedate_to_datetime(text)

@@ -169,7 +169,9 @@ def load(folder: Path, *, test_items: Path | None = None, needs_items: bool = Tr
 
 
 def _check(task: Task) -> None:
-    problems = [line for part in (PARTS[:-1] if task.test_files else PARTS) for line in _problems(task, part)]
+    odd = [item.id for item in task.test if not _is_gradable(task.grader, item.answer)] if task.test_files else []
+    problems = [f"test items: no answer for `{task.info.kind}`: item {name}" for name in odd]
+    problems += [line for part in (PARTS[:-1] if task.test_files else PARTS) for line in _problems(task, part)]
     if task.grammar and not task.grammar.is_file():
         problems.append(f"{task.info.grammar}: missing, named by task.yaml")
     if not problems and len(task.seeds) < 3:

@@ -149,6 +149,7 @@ def test_the_report_is_on_the_screen_and_in_three_files(compared):
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
+        ({"tailor": {"rows": 8, "near_duplicate": None, "check_answers": True}}, "in the aligned teacher's arms alone"),
         ({"align": None}, "has no `prefer` and `align`, and arms compare with and without them"),
         ({"arms": {"seeds": 0}}, "arms.seeds: "),
         ({"arms": {"names": ["arte", "best"]}}, "arms.names"),

@@ -18,24 +18,24 @@ TASK = Task("t", Path("nowhere"), TaskInfo(kind="tagged_answer", title="t", desc
 
 def test_drafts_that_differ_in_all_items_alike_are_reliable():
     """Of 20 drafts number n is right on the first n of 20 items twice over: any half orders them nearly the same."""
-    hits = ["1" * n + "0" * (20 - n) for n in range(21)]
+    hits = [[1.0] * n + [0.0] * (20 - n) for n in range(21)]
     assert diagnostics.reliability(hits) > 0.9
 
 
 def test_coins_are_not_reliable():
     random = Random(1)
-    hits = ["".join(random.choice("01") for _ in range(40)) for _ in range(200)]
+    hits = [[float(random.random() < 0.5) for _ in range(40)] for _ in range(200)]
     assert abs(diagnostics.reliability(hits)) < 0.15
 
 
-@pytest.mark.parametrize("hits", [[], ["01", "10"], ["0000"] * 5, ["1"] * 5])
+@pytest.mark.parametrize("hits", [[], [[0, 1], [1, 0]], [[0] * 4] * 5, [[1]] * 5])
 def test_reliability_that_cannot_be_known_is_none(hits):
     assert diagnostics.reliability(hits) is None
 
 
 def test_drafts_that_raced_on_fewer_items_are_left_out():
-    full = ["1" * n + "0" * (20 - n) for n in range(21)]
-    assert diagnostics.reliability([*full, "0", "10", "111"]) == diagnostics.reliability(full)
+    full = [[1.0] * n + [0.0] * (20 - n) for n in range(21)]
+    assert diagnostics.reliability([*full, [0.0], [1.0, 0.0], [1.0] * 3]) == diagnostics.reliability(full)
 
 
 def test_distinct_pairs_and_overlap_by_hand():

@@ -45,7 +45,7 @@ def test_problems_of_all_come_in_one_message(tmp_path, open_them):
     for line in ("test.jsonl: missing", "garden has no task.yaml", "teacher.model: folder", "no config.json"):
         assert line in caught.value.problem
     assert "a task is task.yaml plus three .jsonl files" in caught.value.hint
-    assert "give a folder or a hub id" in caught.value.hint
+    assert "give a folder, or a hub id" in caught.value.hint
 
 
 def test_one_problem_is_told_as_it_is(tmp_path, tiny_llama):

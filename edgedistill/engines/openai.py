@@ -66,7 +66,7 @@ def _check_name(name: str, server: Server) -> None:
     if known and not any(fnmatchcase(name, pattern) or name == pattern for pattern in known):
         near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
         guess = f" (did you mean `{near[0]}`?)" if near else ""
-        shown = ", ".join(known[:10]) + (f" and {len(known) - 10} more" if len(known) > 10 else "")
+        shown = server.shown(", ".join(known[:10])) + (f" and {len(known) - 10} more" if len(known) > 10 else "")
         raise UsageError(f"{server.address} has no model `{name}`{guess}; it has: {shown}", "mend `model`")
 
 
@@ -138,7 +138,7 @@ class OpenAiEngine:
             text = choice["message"].get("content") or ""
         except (LookupError, TypeError, AttributeError):
             raise StageFailed(
-                f"{self._server.address} answers in a form that is not OpenAI's: {str(reply)[:200]}",
+                f"{self._server.address} answers in a form that is not OpenAI's: {self._server.shown(str(reply))}",
                 "check `base_url`: it must be a server with chat/completions",
             ) from None
         if not isinstance(text, str):

@@ -1,6 +1,6 @@
 """One measured pair from the user's own board, which removes most of the error: boards of one kind differ by 16%.
 
-`edgedistill bench` stores it, one file per target; every prediction for that target uses it from then on. The last run
+One file per target; every prediction for that target uses it from then on. The last run
 counts. A run that throttled, or was disturbed, must not be stored.
 
     ~/.local/share/edgedistill/calibration/<target>.json

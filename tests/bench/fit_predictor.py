@@ -5,7 +5,8 @@
 
 Source = the repository's owner (a page or thread, for ggml-org, where everybody writes): stricter than the page, since
 one person's boards and habits are the same on all of his pages. Each source is left out once, everything else is
-fitted, and its rows are predicted; so is the width of their intervals. Nothing about a left-out source is used.
+fitted (from the factors of all as a start), and its rows are predicted. Widths of intervals are taken from the errors
+of the other sources, whose own fits had seen it; a nested fit would be stricter.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ run on the exact mode's own answers, which a greedy student would give again, wi
     same     one decision is who is chosen, or who is rejected, of a question (or, on question level, whether a chosen
              question is chosen at all). It is the same when it is the same draft, or one with the same exact score.
              Only pairs count whose exact gap is at least --gap
+    order    any two drafts of a question, as far apart, that are found in the same order
     gap kept the exact gap of the pairs that the race makes, as a share of the exact mode's
 """
 
@@ -71,6 +72,17 @@ class Exact:
             kept.append((best - worst) / (max(exact) - min(exact)))
         return same, total, kept
 
+    def order(self, found: list[float], gap: float) -> tuple[int, int]:
+        """Of two drafts of a question whose exact gap is at least `gap`: is the better one found to be better?"""
+        pairs_apart = [
+            (better, worse)
+            for drafts in self.questions
+            for better in drafts
+            for worse in drafts
+            if self.scores[better] - self.scores[worse] >= gap - 1e-9
+        ]
+        return sum(found[better] > found[worse] for better, worse in pairs_apart), len(pairs_apart)
+
     def question_level(self, found: list[float], gap: float, wanted: int) -> tuple[int, int]:
         """The same of questions: is a chosen one of the exact mode chosen, and a rejected one rejected?"""
         exact = [fmean([self.scores[d] for d in drafts]) for drafts in self.questions]
@@ -114,7 +126,7 @@ def main() -> None:
     parser.add_argument("--gap", type=float, default=0.15)
     parser.add_argument("--seeds", type=int, default=12)
     given = parser.parse_args()
-    print("task          budget   tokens   answers   same (rationales)    gap kept   same (questions)")
+    print("task          budget   tokens   answers   same (rationales)    order            gap kept   same (questions)")
     for name, exact in load(given.drafts, given.preferences, given.tasks, given.student).items():
         for budget in given.budgets:
             try:
@@ -125,13 +137,20 @@ def main() -> None:
             raced = [exact.race(budget, seed) for seed in range(given.seeds)]
             levels = [exact.rationale_level(found, given.gap) for found, _, _ in raced]
             questions = [exact.question_level(found, given.gap, 50) for found, _, _ in raced]
+            orders = [exact.order(found, given.gap) for found, _, _ in raced]
+            right, apart = sum(one for one, _ in orders), sum(total for _, total in orders)
             same, total = sum(level[0] for level in levels), sum(level[1] for level in levels)
             kept = fmean([share for level in levels for share in level[2]] or [1.0])
             others, of = sum(same for same, _ in questions), sum(total for _, total in questions)
-            print(
-                f"{name:12}  {budget:<6g}   {fmean([r[1] for r in raced]):.3f}    {fmean([r[2] for r in raced]):.3f}"
-                f"     {same / max(1, total):.3f} of {total:<5}       {kept:.3f}      {others / max(1, of):.3f} of {of}"
-            )
+            share, answers = fmean([tokens for _, tokens, _ in raced]), fmean([asked for _, _, asked in raced])
+            cells = [
+                f"{name:12}  {budget:<6g}   {share:.3f}    {answers:.3f}    ",
+                f"{same / max(1, total):.3f} of {total:<5}      ",
+                f"{right / max(1, apart):.3f} of {apart:<5}  ",
+                f"{kept:.3f}     ",
+                f"{others / max(1, of):.3f} of {of}",
+            ]
+            print(" ".join(cells))
 
 
 if __name__ == "__main__":

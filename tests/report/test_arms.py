@@ -49,7 +49,8 @@ def report(effect: float = 0.06, reliability: float | None = 0.7, **changes: Any
         "data": [{"arm": "arte", "task": "navigate", "rows": 60, "agreement": 0.8, "words": 31.5,
                   "distinct_pairs": 0.4, "overlap": 0.6}],
         "signal": [{"task": task, "drafts": 240, "exam": 20, "mean_score": 0.5, "sd_score": 0.1,
-                    "reliability": reliability, "question_pairs": 15, "question_gap": 0.3, "rationale_pairs": 20.5,
+                    "compared": 200, "reliability": reliability,
+                    "question_pairs": 15, "question_gap": 0.3, "rationale_pairs": 20.5,
                     "rationale_gap": 0.2, "dropped": {"rationale_tie": 12}} for task in ("navigate", "web_of_lies")],
         "aligned": [{"seed": 0, "steps": 9, "reward_margin": 0.4, "reward_accuracy": 0.7, "kl": 0.031},
                     {"seed": 1, "steps": 9, "reward_margin": 0.5, "reward_accuracy": 0.8, "kl": None}],
@@ -85,8 +86,8 @@ def test_a_difference_within_its_interval_is_called_unclear():
 
 @pytest.mark.parametrize(("reliability", "says"), [
     (0.7, "The exam's halves agree on the drafts: reliability 0.5 or more in every task."),
-    (0.21, "below 0.5: navigate 0.21, web_of_lies 0.21): their order, and so the pairs, are mostly chance"),
-    (None, "(reliability below 0.5: navigate -, web_of_lies -)"),
+    (0.21, "below 0.5: navigate 0.21, web_of_lies 0.21; from 200 drafts per run, scored on the"),
+    (None, "Whether the exam's halves agree on the drafts is not known for navigate, web_of_lies."),
 ])  # fmt: skip
 def test_scores_that_are_chance_are_said_to_be(reliability, says):
     assert says in page(report(reliability=reliability))

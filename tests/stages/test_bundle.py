@@ -361,4 +361,4 @@ def test_two_publish_one_after_the_other(made, tmp_path, monkeypatch):
 
         monkeypatch.setattr("edgedistill.locks.say", say)
         bundle_manifest.publish(made.folder, dist)
-    assert said == [f"waiting: another build is working on {dist / 'demo-board'}"]
+    assert said == [f"waiting: another process is working on {dist / 'demo-board'}"]

@@ -75,6 +75,8 @@ class SignalLine(Section):
     drafts: float
     exam: float
     """Items that scored a draft, on average."""
+    compared: float = 0
+    """Drafts that were scored on the most items: those that `reliability` rests on."""
     mean_score: float
     sd_score: float
     reliability: float | None

@@ -113,17 +113,26 @@ def _by_task(report: ArmsReport, count: int) -> list[str]:
     return [f"{shots(count).capitalize()} by task, arte minus original: {told}."] if told else []
 
 
+def _drafts(report: ArmsReport) -> str:
+    """How many drafts a task's reliability is taken from."""
+    counts = [round(line.compared) for line in report.signal]
+    return _count(counts[0], "draft") if min(counts) == max(counts) else f"{min(counts)} to {max(counts)} drafts"
+
+
 def _rests_on(report: ArmsReport) -> list[str]:
-    known = {line.task: line.reliability for line in report.signal}
-    weak = [f"{task} {number(value, 2)}" for task, value in known.items() if value is None or value < _TRUSTED]
+    known = {line.task: line.reliability for line in report.signal if line.reliability is not None}
+    weak = [f"{task} {number(value, 2)}" for task, value in known.items() if value < _TRUSTED]
     said = []
     if weak:
         said.append(
             f"In {len(weak)} of {_count(len(known), 'task')} the two halves of the exam hardly agree on the drafts"
-            f" (reliability below {_TRUSTED:g}: {', '.join(weak)}): their order, and so the pairs, are mostly chance."
+            f" (reliability below {_TRUSTED:g}: {', '.join(weak)}; from {_drafts(report)} per run, scored on the"
+            " whole exam or on most of it): their order, and so the pairs, are mostly chance."
         )
     elif known:
         said.append(f"The exam's halves agree on the drafts: reliability {_TRUSTED:g} or more in every task.")
+    if unknown := [line.task for line in report.signal if line.reliability is None]:
+        said.append(f"Whether the exam's halves agree on the drafts is not known for {', '.join(unknown)}.")
     if report.aligned:
         pairs = sum(line.question_pairs + line.rationale_pairs for line in report.signal)
         said.append(f"Alignment saw {pairs:,.0f} pairs per run; {moved(report.aligned)}.")
