@@ -12,7 +12,7 @@ import click
 
 from edgedistill.errors import EdgeDistillError
 
-STAGES = ("elicit", "prefer", "align", "tailor", "distill", "package", "validate", "bundle")
+STAGES = ("elicit", "prefer", "align", "tailor", "teach", "distill", "package", "validate", "bundle")
 INTERRUPTED = 130
 READER_GONE = 141
 """As shells count a process that writes to `head` after it has ended: 128 + SIGPIPE."""
