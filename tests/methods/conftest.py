@@ -26,6 +26,8 @@ class Pair:
     student: Model
     rows: Rows
     held_out: Rows
+    many: Rows
+    """More to learn: few rankings are soon learned by heart."""
 
 
 @pytest.fixture(scope="session")
@@ -33,10 +35,10 @@ def pair() -> Pair:
     home = task.load(QUICKSTART / "home")
     rows = [
         (plain_prompt(home.info.description, item.question), f"<ans>{item.answer}</ans>")
-        for item in home.validation[:48]
+        for item in home.validation[:144]
     ]
     teacher, student = (Model(QUICKSTART / "models" / name, name) for name in ("teacher", "student"))
-    return Pair(teacher, student, rows[:32], rows[32:])
+    return Pair(teacher, student, rows[:32], rows[32:48], [*rows[:32], *rows[48:]])
 
 
 @pytest.fixture(scope="session")

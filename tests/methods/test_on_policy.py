@@ -26,7 +26,7 @@ def test_it_lowers_the_divergence_on_answers_to_held_out_prompts(
 ) -> None:
     from edgedistill.ml.turns import end_ids, load_tokenizer, turns
 
-    config = on_policy.Config(divergence=divergence, learning_rate=5e-4, batch=8, max_answer_tokens=24)
+    config = on_policy.Config(divergence=divergence, learning_rate=1e-3, batch=8, epochs=2, max_answer_tokens=24)
     on_policy.train(tmp_path, pair.rows, pair.student, config, 0, [Tutor(pair.teacher)])
     tokenizer = load_tokenizer(pair.student.path)
     ends = end_ids(pair.student.path, tokenizer)
