@@ -18,10 +18,10 @@ from edgedistill import inputs
 from edgedistill.artifacts import Bundle, Measurements, Teacher
 from edgedistill.predictor import calibration
 from edgedistill.recipe import Recipe
+from edgedistill.schooling import school
 from edgedistill.stages.align import align
 from edgedistill.stages.bundle import bundle
 from edgedistill.stages.calibrate import calibrate
-from edgedistill.stages.distill import distill
 from edgedistill.stages.elicit import elicit
 from edgedistill.stages.package import package
 from edgedistill.stages.prefer import prefer
@@ -54,7 +54,7 @@ def build(store: Store, recipe: Recipe, target: Target, test_items: Path | None 
             aligned = store.run(align, preferences, teacher, recipe.align, recipe.seed)
             writer = aligned.model(teacher)
         tailored = store.run(tailor, writer, tasks, recipe.tailor, recipe.seed)
-        tuned = store.run(distill, tailored, student, tasks, recipe.distill, recipe.seed).model(student)
+        tuned = school(store, recipe, tailored, student, writer, tasks, recipe.seed).model(student)
 
     budgets = target.budgets.replaced_by(recipe.budgets)
     importance = None

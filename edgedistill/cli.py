@@ -12,7 +12,10 @@ import click
 
 from edgedistill.errors import EdgeDistillError
 
-STAGES = ("elicit", "prefer", "align", "tailor", "distill", "calibrate", "package", "validate", "bundle")
+STAGES = (
+    *("elicit", "prefer", "align", "tailor", "teach", "distill"),
+    *("calibrate", "package", "validate", "bundle"),
+)
 INTERRUPTED = 130
 READER_GONE = 141
 """As shells count a process that writes to `head` after it has ended: 128 + SIGPIPE."""
@@ -164,6 +167,28 @@ def arms(**options: Any) -> int:
     Each arm trains the same student on other data: of the original teacher, of the aligned one, or of both.
     """
     from edgedistill.commands.arms import run
+
+    return run(**options)
+
+
+@cli.command(epilog="Example:  edgedistill methods --recipe quickstart")
+@click.option("--recipe", required=True, metavar="NAME|PATH", help="What to compare on.")
+@_SET
+@click.option("--seeds", type=click.IntRange(min=1), help="Runs of everything, each with its own seed. Default: 3.")
+@click.option(
+    "--test-items",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Grade on the files of this folder too, e.g. real users' words.",
+)
+@_RUNS
+@_JSON
+def methods(**options: Any) -> int:
+    """Compare training methods, ways of pairing and signals, with intervals and costs.
+
+    Every arm gets the same data or drafts, and every method lets the student read about as many tokens.
+    """
+    from edgedistill.commands.methods import run
 
     return run(**options)
 

@@ -25,6 +25,7 @@ from edgedistill.models import Shape
 from edgedistill.predictor.estimate import Estimate
 from edgedistill.prompts import ANSWER_RULE, OPENER
 from edgedistill.recipe import Recipe
+from edgedistill.sections import DistillConfig
 from edgedistill.task import Task
 
 CHARACTERS_PER_TOKEN = 4
@@ -116,7 +117,7 @@ def _of_task(recipe: Recipe, task: Task, lengths: Lengths) -> list[Work]:
         *found,
         _questions("tailor", tailor.rows, tailor.per_prompt, tailor.same_seeds, lengths),
         _answers("tailor", tailor.rows, lengths, tailor.max_rationale_tokens),
-        _training(recipe, lengths),
+        *(work for config in recipe.distill for work in _training(recipe, config, lengths)),
     ]
 
 
@@ -164,7 +165,15 @@ def _exam(recipe: Recipe, task: Task, lengths: Lengths) -> list[Work]:
         calls * written,
         detail=f"{calls:,} for each task: {drafts:,} drafts x {prefer.exam_size} exam items{spent}",
     )
-    return [scored, *_respondents(recipe, task, lengths)]
+    return [scored, *_steps(recipe, drafts, lengths), *_respondents(recipe, task, lengths)]
+
+
+def _steps(recipe: Recipe, drafts: int, lengths: Lengths) -> list[Work]:
+    """The optimizer step on each draft, for a signal that takes one."""
+    if not hasattr(recipe.prefer, "learning_rate"):
+        return []
+    read = drafts * (lengths.head + lengths.question + lengths.rationale)
+    return [Work("prefer", "single steps", "student", drafts, read, 0, 3, "full")]
 
 
 def _respondents(recipe: Recipe, task: Task, lengths: Lengths) -> list[Work]:
@@ -200,11 +209,24 @@ def _alignment(recipe: Recipe, lengths: Lengths) -> list[Work]:
     return [Work("align", "pairs, at most", "teacher", calls, tokens, 0, passes, align.adapter, align.processes)]
 
 
-def _training(recipe: Recipe, lengths: Lengths) -> Work:
-    epochs = getattr(recipe.distill, "epochs", 1)
-    kind = "lora" if getattr(recipe.distill, "lora_rank", None) else "full"
-    tokens = recipe.tailor.rows * (lengths.head + lengths.question + lengths.rationale) * epochs
-    return Work("distill", "rows", "student", recipe.tailor.rows, tokens, 0, 2 if kind == "lora" else 3, kind)
+def _training(recipe: Recipe, config: DistillConfig, lengths: Lengths) -> list[Work]:
+    """One method: what it lets the student write, what it asks of teachers, and its training."""
+    epochs = getattr(config, "epochs", 1)
+    kind = "lora" if getattr(config, "lora_rank", None) else "full"
+    rows, asks = recipe.tailor.rows, config.asks
+    read = rows * (lengths.head + lengths.question + lengths.rationale)
+    learned = asks.sequences * read * epochs
+    made = [Work("distill", "rows", "student", rows, learned, 0, 2 if kind == "lora" else 3, kind)]
+    if asks.student_answers:
+        calls = rows * asks.student_answers
+        made.append(Work("distill", "student's answers", "student", calls, read, calls * lengths.rationale))
+    if asks.teacher_answers:
+        calls = rows * asks.teacher_answers
+        made.append(Work("distill", "teacher's answers", "teacher", calls, read, calls * lengths.rationale))
+    if asks.teacher_scores:
+        calls = rows * asks.teacher_scores
+        made.append(Work("distill", "texts scored", "teacher", calls, asks.teacher_scores * read, 0))
+    return made
 
 
 def hours(work: Work, shape: Shape, on: Accelerator) -> Estimate:

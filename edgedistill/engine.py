@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -13,6 +14,18 @@ from edgedistill.models import Model
 
 Messages = Sequence[dict[str, str]]
 """A conversation: `{"role": "user", "content": …}`, oldest first. The engine adds the generation prompt."""
+
+
+@dataclass(frozen=True)
+class Likeliest:
+    """What a model holds likeliest at each of an answer's T tokens, in numpy; K tokens kept, likeliest first."""
+
+    ids: Any
+    """(T, K) int32"""
+    log_probs: Any
+    """(T, K) float32, natural logarithm"""
+    own: Any
+    """(T,) float32, of the answer's own tokens"""
 
 
 class Engine(Protocol):
@@ -30,6 +43,7 @@ class Engine(Protocol):
         *,
         max_tokens: int,
         temperature: float = 0.0,
+        top_p: float = 1.0,
         seed: int = 0,
         stop: str = "",
         on_done: Callable[[int], None] = lambda n: None,
@@ -37,7 +51,8 @@ class Engine(Protocol):
         """One answer per conversation, without special tokens; `on_done(n)` after every n finished answers.
 
         An answer also ends with the first `stop` text in it, where one is given.
-        Greedy at temperature 0. The same arguments give the same answers on the same machine and thread count. What
+        Greedy at temperature 0. Below 1, `top_p` leaves the fewest likeliest tokens that together reach it. The same
+        arguments give the same answers on the same machine and thread count. What
         the conversations of one call have in common at their start is encoded once.
         """
 
@@ -56,6 +71,19 @@ class Engine(Protocol):
         Nothing is generated. The prompt's tokens stay as they are and the answer is tokenized on its own, without
         special tokens. What the conversations of one call have in common at their start is encoded once, and so is a
         conversation that comes several times with different answers. `on_done(n)` after every n answers.
+        """
+
+    def likeliest(
+        self,
+        prompts: Sequence[Sequence[int]],
+        answers: Sequence[Sequence[int]],
+        count: int,
+        *,
+        on_done: Callable[[int], None] = lambda n: None,
+    ) -> list[Likeliest]:
+        """The `count` likeliest tokens at each token of `answers[i]` right after `prompts[i]`, all as token ids.
+
+        `count` as large as the vocabulary gives whole distributions, in its order. `on_done(n)` after every n answers.
         """
 
     def close(self) -> None:

@@ -9,11 +9,13 @@ from textwrap import indent
 from edgedistill import context, duplicates, models, perplexity, task
 from edgedistill.artifacts import Tailored
 from edgedistill.errors import UsageError
+from edgedistill.learning import TutoredConfig
 from edgedistill.models import Model
 from edgedistill.perplexity import Text
 from edgedistill.recipe import Recipe
 from edgedistill.sections import TextConfig
 from edgedistill.task import Task
+from edgedistill.tutors import Tutor
 
 _ROLES = ("teacher", "student")
 
@@ -61,12 +63,26 @@ def respondents(recipe: Recipe, *, may_fetch: bool = True) -> list[Model]:
     ]
 
 
+def tutors(recipe: Recipe, config: TutoredConfig, *, may_fetch: bool = True) -> list[Tutor]:
+    """The teachers that a method names beside the recipe's own. Raises UsageError."""
+    return [
+        Tutor(models.resolve(one, recipe.folder, f"distill.teachers.{number}", may_fetch=may_fetch), one.weight)
+        for number, one in enumerate(config.teachers)
+    ]
+
+
 def check(recipe: Recipe) -> list[str]:
     """The same problems without a network. Returns what a build still needs: models to fetch, tasks to prepare."""
     tasks, *found = open_all(recipe, may_fetch=False)
     text(recipe)
     calibration_source(recipe, None)
-    return missing(tasks, [*filter(None, found), *respondents(recipe, may_fetch=False)])
+    others = [
+        tutor.model
+        for config in recipe.distill
+        if isinstance(config, TutoredConfig)
+        for tutor in tutors(recipe, config, may_fetch=False)
+    ]
+    return missing(tasks, [*filter(None, found), *respondents(recipe, may_fetch=False), *others])
 
 
 def missing(tasks: list[Task], found: list[Model]) -> list[str]:

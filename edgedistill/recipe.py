@@ -11,13 +11,14 @@ from pydantic import Field, field_validator, model_validator
 from edgedistill import yaml_file
 from edgedistill.errors import UsageError
 from edgedistill.sections import (
-    ANY_DISTILL,
     ANY_PREFER,
+    SOME_METHODS,
     SOME_PACKAGES,
     AlignConfig,
     ArmsConfig,
     CalibrateConfig,
     ElicitConfig,
+    MethodsConfig,
     ModelConfig,
     Section,
     TailorConfig,
@@ -85,7 +86,9 @@ class Recipe(Section):
     align: AlignConfig | None = None
     """Leave out for the untailored baseline: the original teacher writes the data."""
     tailor: TailorConfig = TailorConfig()
-    distill: ANY_DISTILL | None = None
+    distill: SOME_METHODS = ()
+    """One method, or a list of methods that train the student one after another. Leave it out, with `teacher`, to
+    package the student as it is."""
     calibrate: CalibrateConfig = CalibrateConfig()
     package: SOME_PACKAGES
     """One exporter's settings, or a list of them: their candidates compete."""
@@ -95,6 +98,8 @@ class Recipe(Section):
     """Read where there is no task."""
     arms: ArmsConfig = ArmsConfig()
     """Read by the command `arms` alone."""
+    methods: MethodsConfig = MethodsConfig()
+    """Read by the command `methods` alone."""
     cost: CostConfig = CostConfig()
     """Read by the command `plan` alone."""
     budgets: Budgets = Budgets()

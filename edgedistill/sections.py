@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import importlib
 import re
-from dataclasses import asdict
-from typing import Annotated, Any, Literal, Self, get_args
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
 from pydantic import (
     BaseModel,
@@ -276,8 +276,13 @@ class PreferConfig(Section):
     Below, drafts race (racing.py): who is clearly in the middle of its question is asked less."""
     min_gap: Annotated[float, Field(ge=0, le=1)] = 0.1
     """Smallest difference of two scores that makes a pair."""
-    ties: Literal["drop"] = "drop"
-    """What becomes of two equal scores. The paper does not say."""
+    ties: Literal["drop", "equal"] = "drop"
+    """What becomes of a gap below `min_gap`. The paper does not say. `equal`: where resampled exams cannot tell it from
+    0 the two make a pair that DPO draws together (after MTPL, arXiv:2409.07268); the others are dropped."""
+    strength: Literal["ignore", "margin", "smooth", "drop"] = "ignore"
+    """What is made of how sure a gap is, by resampled exams (after Secrets of RLHF II, arXiv:2401.06080): `margin`, DPO
+    asks for a lead in proportion to it; `smooth`, the label is softened by the chance that the order turns; `drop`,
+    pairs whose gap is smaller than its standard deviation are dropped."""
     question_pairs: int | Literal["quartile"] = 50
     """Question-level pairs per task: the top this-many against the bottom this-many (ARTE, sec. 4.1: 50), or
     `quartile`: the top quarter against the bottom quarter, matched by lot (ARTE, sec. 3.3)."""
@@ -312,6 +317,10 @@ class AlignConfig(Section):
     """Pairs per optimizer step (ARTE: 16)."""
     warmup: Annotated[float, Field(ge=0, le=1)] = 0.1
     """Share of the steps with rising learning rate, then cosine (ARTE: 0.1)."""
+    margin_scale: Annotated[float, Field(gt=0)] = 1.0
+    """With `prefer.strength: margin`: lead of the reward that a score gap of 1 asks for."""
+    tie_weight: Annotated[float, Field(ge=0)] = 1.0
+    """Weight of the squared difference of the rewards of an equal pair, with `prefer.ties: equal`. Ours."""
     lora_rank: Annotated[int, Field(ge=1)] = 16
     """Rank of the adapter on all linear layers."""
     device_batch: Annotated[int, Field(ge=1)] = 4
@@ -367,11 +376,32 @@ class TailorConfig(Section):
     """Drop the rationales whose answer is not the question's target. How many there are is counted either way."""
 
 
+@dataclass(frozen=True)
+class Asks:
+    """What a method costs beside the rows, each in units of one row: `plan` counts with it."""
+
+    sequences: int = 1
+    """That the student learns from, in one pass."""
+    student_answers: int = 0
+    """That the student writes."""
+    teacher_answers: int = 0
+    """That a teacher writes."""
+    teacher_scores: int = 0
+    """Texts that a teacher reads."""
+
+
 class DistillConfig(Section):
-    """The student is trained on the tailored rows. Options beyond `method` are the method's own."""
+    """The student is trained on the tailored rows. Options beyond `method` are the method's own (learning.py)."""
 
     method: str = "sft"
     """Which file in methods/ trains."""
+    has_tutors: ClassVar[bool] = False
+    """Whether the method asks teachers beside the rows; learning.TutoredConfig then says which."""
+
+    @property
+    def asks(self) -> Asks:
+        """What the method costs."""
+        return Asks()
 
 
 class CalibrateConfig(Section):
@@ -483,11 +513,63 @@ class ArmsConfig(Section):
         return entries
 
 
+MethodArm = Literal["sft", "seqkd", "topk_kd", "on_policy", "dpo", "pad-vpd", "pad-ppd", "sft+pad", "several-teachers"]
+PairArm = Literal["plain", "equal", "margin", "smooth", "drop"]
+
+
+class MethodsConfig(Section):
+    """Training methods, ways of pairing and signals, each held against the others (`edgedistill methods`).
+
+    Fields that are NotIdentity say what is compared; they are no part of what one of them gives.
+    """
+
+    seeds: Annotated[int, Field(ge=1), NotIdentity] = 3
+    """Runs of everything: with the recipe's seed, with seed + 1, and so on."""
+    methods: Annotated[tuple[MethodArm, ...], NotIdentity] = get_args(MethodArm)
+    """Ways to train the student on the same data. Empty: this table is left out."""
+    pairs: Annotated[tuple[PairArm, ...], NotIdentity] = get_args(PairArm)
+    """Ways to make preference pairs of the same scores: `plain`, `ties: equal`, and the three of `strength`."""
+    signals: Annotated[tuple[str, ...], NotIdentity] = ("icl_accuracy", "answer_loglik", "influence")
+    """Ways to score the same drafts: files in signals/."""
+    rows: Annotated[int, Field(ge=1), NotIdentity] = 500
+    """Training rows per task and pass of an arm whose method sees one sequence per row; others get so many fewer that
+    the student reads about as many tokens."""
+    options: Annotated[dict[str, dict[str, Any]], NotIdentity] = {}
+    """Arm -> options of its method, over those of `distill` and the arm's own, e.g. `{pad-ppd: {beta: 5}}`."""
+    items: Annotated[Annotated[int, Field(ge=1)] | None, NotIdentity] = None
+    """Test items per task, drawn by the recipe's seed, the same for every arm and run. None: all."""
+    max_tokens: Annotated[int, Field(ge=4)] = 128
+    """Room for one answer. What is not answered by then counts as wrong."""
+    groups: Annotated[int, Field(ge=2)] = 20
+    """Groups of drafts per task on which the student is tuned, to see what the signals predict."""
+    group_size: Annotated[int, Field(ge=1)] = 4
+    """Drafts in a group."""
+    group_epochs: Annotated[int, Field(ge=1), NotIdentity] = 4
+    """Passes over a group, one optimizer step each."""
+
+    @field_validator("signals")
+    @classmethod
+    def _there_are_such_signals(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        known = components.names("signals")
+        if unknown := next((name for name in names if name not in known), None):
+            near = components.near(unknown, "signals")
+            raise ValueError(f"no signal named `{unknown}`{near}; there are: {', '.join(known)}")
+        return names
+
+    @field_validator("methods", "pairs", "signals")
+    @classmethod
+    def _no_entry_twice(cls, entries: tuple[Any, ...]) -> tuple[Any, ...]:
+        if len(set(entries)) < len(entries):
+            raise ValueError(f"{', '.join(map(str, entries))}: one of them is given twice")
+        return entries
+
+
 ANY_DISTILL = Annotated[DistillConfig, _Chosen("methods", "method", "sft")]
 ANY_PACKAGE = Annotated[PackageConfig, _Chosen("exporters", "exporter", "gguf")]
-SOME_PACKAGES = Annotated[
-    tuple[ANY_PACKAGE, ...],
-    BeforeValidator(lambda given: given if isinstance(given, list | tuple) else [given]),
-]
-"""One exporter's settings, or a list of them."""
 ANY_PREFER = Annotated[PreferConfig, _Chosen("signals", "signal", "icl_accuracy")]
+
+_ONE_OR_SEVERAL = BeforeValidator(lambda given: given if isinstance(given, list | tuple) else [given])
+SOME_METHODS = Annotated[tuple[ANY_DISTILL, ...], _ONE_OR_SEVERAL]
+"""One method's settings, or a list of them."""
+SOME_PACKAGES = Annotated[tuple[ANY_PACKAGE, ...], _ONE_OR_SEVERAL]
+"""One exporter's settings, or a list of them."""

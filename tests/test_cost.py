@@ -138,6 +138,16 @@ def test_respondents_answer_every_validation_item():
     assert calls["respondents' answers"] == 3 * 7 * 100 * 23
 
 
+def test_influence_trains_for_a_step_on_each_draft():
+    """250 questions x 4 rationales x 23 tasks; a step is a forward pass and a backward one of twice its work."""
+    made = recipe.load("arte-bbh-gemma-2b", ("prefer={signal: influence}",))
+    tasks, *_ = inputs.open_all(made, may_fetch=False)
+    found = {(work.stage, work.what): work for work in cost.count(made, tasks)}
+    assert found["prefer", "answers scored"].calls == 920_000
+    assert (found["prefer", "single steps"].calls, found["prefer", "single steps"].passes) == (23_000, 3)
+    assert ("prefer", "student answers") not in found
+
+
 def test_racing_spends_its_share():
     made = recipe.load("arte-bbh-gemma-2b", ("prefer.budget=0.25",))
     tasks, *_ = inputs.open_all(made, may_fetch=False)

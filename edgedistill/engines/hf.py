@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from edgedistill.engine import Messages
+from edgedistill.engine import Likeliest, Messages
 from edgedistill.models import Model
 
 if TYPE_CHECKING:
@@ -48,11 +48,12 @@ class HfEngine:
         *,
         max_tokens: int,
         temperature: float = 0.0,
+        top_p: float = 1.0,
         seed: int = 0,
         stop: str = "",
         on_done: Callable[[int], None] = lambda n: None,
     ) -> list[str]:
-        return self.decoder.generate(self._ids(conversations), max_tokens, temperature, seed, stop, on_done)
+        return self.decoder.generate(self._ids(conversations), max_tokens, temperature, seed, stop, on_done, top_p)
 
     def answer_ids(self, conversations: Sequence[Messages], *, max_tokens: int) -> list[list[int]]:
         """Greedy answers as token ids, without the one that ends them."""
@@ -114,6 +115,18 @@ class HfEngine:
             return []
         ids = self.decoder.tokenizer(list(answers), add_special_tokens=False)["input_ids"]
         return answer_log_probs(self.decoder, each_once(conversations, self._ids), ids, on_done)
+
+    def likeliest(
+        self,
+        prompts: Sequence[Sequence[int]],
+        answers: Sequence[Sequence[int]],
+        count: int,
+        *,
+        on_done: Callable[[int], None] = lambda n: None,
+    ) -> list[Likeliest]:
+        from edgedistill.ml.likelihood import likeliest
+
+        return likeliest(self.decoder, prompts, answers, count, on_done)
 
     def close(self) -> None:
         if self._decoder is not None:

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from edgedistill import components
-from edgedistill.engine import Messages
+from edgedistill.engine import Likeliest, Messages
 from edgedistill.errors import UsageError
 from edgedistill.files import sha256_of
 from edgedistill.locks import held
@@ -129,6 +129,7 @@ class Engine:
         *,
         max_tokens: int,
         temperature: float = 0.0,
+        top_p: float = 1.0,
         seed: int = 0,
         stop: str = "",
         on_done: Callable[[int], None] = lambda n: None,
@@ -136,7 +137,7 @@ class Engine:
         """One answer per conversation; an answer ends early when the context is full."""
         from edgedistill.ml.sampling import cut, picker
 
-        pick = picker(len(conversations), temperature, seed)
+        pick = picker(len(conversations), temperature, seed, top_p)
         answers = self._answers(conversations, max_tokens, pick, stop, on_done)
         return [cut(self.text_of(answer), stop) for answer in answers]
 
@@ -281,12 +282,31 @@ class Engine:
         finally:
             sequences.close()
 
+    def likeliest(
+        self,
+        prompts: Sequence[Sequence[int]],
+        answers: Sequence[Sequence[int]],
+        count: int,
+        *,
+        on_done: Callable[[int], None] = lambda n: None,
+    ) -> list[Likeliest]:
+        self._check_lengths([len(prompt) + len(answer) for prompt, answer in zip(prompts, answers, strict=True)])
+        from edgedistill.ml.sampling import likeliest
+
+        found = []
+        for prompt, answer in zip(prompts, answers, strict=True):
+            found.append(likeliest(self._step_log_probs(prompt, answer[:-1]), answer, count))
+            on_done(1)
+        return found
+
     def step_log_probs(self, messages: Messages, answer: Sequence[int]) -> Any:
         """(answer + 1, vocabulary) float32 log probabilities at each position of an answer, and of what follows it."""
+        return self._step_log_probs(self._fitting(messages), answer)
+
+    def _step_log_probs(self, prompt: Sequence[int], answer: Sequence[int]) -> Any:
         from edgedistill.ml.llama_runtime import Sequences
         from edgedistill.ml.sampling import log_softmax
 
-        prompt = self._fitting(messages)
         room = len(prompt) + len(answer)
         sequences = Sequences(self._weights, 1, room, self.threads, outputs=len(answer) + 1)
         try:

@@ -85,10 +85,11 @@ class Decoder:
         seed: int,
         stop: str,
         on_done: Callable[[int], None],
+        top_p: float = 1.0,
     ) -> list[str]:
         """One text per prompt, without special tokens. A row's random numbers depend on `seed` and its index alone."""
         ends = _StopText(self.tokenizer, stop)
-        answers = self.answer_ids(prompts, max_tokens, temperature, seed, ends, on_done)
+        answers = self.answer_ids(prompts, max_tokens, temperature, seed, ends, on_done, top_p)
         return [ends.cut(self.text(ids)) for ids in answers]
 
     def answer_ids(
@@ -99,13 +100,14 @@ class Decoder:
         seed: int = 0,
         ends: _StopText | None = None,
         on_done: Callable[[int], None] = lambda n: None,
+        top_p: float = 1.0,
     ) -> list[list[int]]:
         """The answers as token ids, without the one that ends them; with a stop text, up to the token that has it."""
         answers: list[list[int]] = [[] for _ in prompts]
         ends = ends or _StopText(self.tokenizer, "")
         with torch.inference_mode():
             for batch in self._encode(prompts, max_tokens):
-                picker = _Picker(batch.rows, max_tokens, temperature, seed, self.device)
+                picker = _Picker(batch.rows, max_tokens, temperature, seed, self.device, top_p)
                 for row, ids in zip(batch.rows, self._decode(batch, max_tokens, picker, ends, on_done), strict=True):
                     answers[row] = ids
         return answers
@@ -279,8 +281,16 @@ class Decoder:
 class _Picker:
     """Chooses the next token of each row: the likeliest, or by temperature."""
 
-    def __init__(self, rows: Sequence[int], steps: int, temperature: float, seed: int, device: torch.device) -> None:
-        self._temperature = temperature
+    def __init__(
+        self,
+        rows: Sequence[int],
+        steps: int,
+        temperature: float,
+        seed: int,
+        device: torch.device,
+        top_p: float = 1.0,
+    ) -> None:
+        self._temperature, self._top_p = temperature, top_p
         drawn = [_uniform(seed, row, steps if temperature > 0 else 0) for row in rows]
         self._drawn = torch.stack(drawn).to(device)
 
@@ -289,12 +299,26 @@ class _Picker:
         if self._temperature == 0:
             return logits.argmax(dim=1)
         # Inverse of the cumulative distribution: one number per row and step, so no row can shift another's.
-        cumulative = torch.softmax(logits / self._temperature, dim=1).cumsum(dim=1, dtype=torch.float64)
+        probs = nucleus(torch.softmax(logits / self._temperature, dim=1), self._top_p)
+        cumulative = probs.cumsum(dim=1, dtype=torch.float64)
         target = self._drawn[:, step : step + 1] * cumulative[:, -1:]
         return torch.searchsorted(cumulative, target, right=True).squeeze(1).clamp(max=logits.shape[1] - 1)
 
     def keep(self, rows: Tensor) -> None:
         self._drawn = self._drawn[rows]
+
+
+def nucleus(probs: Tensor, top_p: float) -> Tensor:
+    """The fewest likeliest tokens that together reach `top_p`; the others become 0, and nothing is rescaled.
+
+    Shapes   probs, returns  (B, V) float
+    Source   Holtzman et al. 2020, arXiv:1904.09751v2, sec. 3.1
+    """
+    if top_p >= 1:
+        return probs
+    ranked, places = probs.sort(dim=1, descending=True, stable=True)
+    is_beyond = ranked.cumsum(dim=1) - ranked >= top_p
+    return torch.zeros_like(probs).scatter(1, places, ranked.masked_fill(is_beyond, 0))
 
 
 def _uniform(seed: int, row: int, steps: int) -> Tensor:

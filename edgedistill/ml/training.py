@@ -35,6 +35,10 @@ _CURVE = {
     "rewards/chosen": "chosen_reward",
     "rewards/rejected": "rejected_reward",
     "kl": "kl",
+    "teacher_entropy": "teacher_entropy",
+    "agreement": "agreement",
+    "divergence": "divergence",
+    "sampled": "sampled",
 }
 """Trainer's name -> ours. What depends on the clock, or restarts with the process, stays out."""
 

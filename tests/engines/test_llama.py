@@ -102,6 +102,22 @@ def test_answer_log_probs_are_the_rows_of_the_steps(engine):
         assert found[number] == pytest.approx([float(rows[place, ids[place]]) for place in range(len(ids))], abs=0.02)
 
 
+def test_the_likeliest_tokens_are_those_of_torch(engine, torch_engine):
+    """16-bit weights: values within what that costs, and the same first token."""
+    prompts = [engine.token_ids(said) for said in SAID[:2]]
+    answers = [[40, 41, 42], [43]]
+    found, expected = (one.likeliest(prompts, answers, 4) for one in (engine, torch_engine))
+    for one, other in zip(found, expected, strict=True):
+        assert one.ids.shape == other.ids.shape and one.ids.dtype == np.int32
+        assert np.abs(one.log_probs - other.log_probs).max() < 0.1
+        assert np.abs(one.own - other.own).max() < 0.1
+
+
+def test_a_tiny_nucleus_is_greedy(engine):
+    greedy = engine.generate(SAID, max_tokens=6)
+    assert engine.generate(SAID, max_tokens=6, temperature=1.0, top_p=1e-6, seed=1) == greedy
+
+
 def test_drafts_of_one_call_share_their_own_beginnings(engine):
     """Two long examples, each before twelve questions: the answers are those of the questions asked alone."""
     heads = [f"Example: {word} on the {word} light, and {word} again. " * 4 for word in ("turn", "dim")]

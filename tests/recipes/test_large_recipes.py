@@ -136,7 +136,7 @@ def test_its_teacher_is_aligned_and_its_student_trained(small, made_task, tmp_pa
     aligned.mkdir()
     tuned.mkdir()
     align.function(aligned, Preferences(tmp_path / "pairs"), teacher, small.align, 0)
-    distill.function(tuned, Tailored(tmp_path / "rows"), student, [made_task], small.distill, 0)
+    distill.function(tuned, Tailored(tmp_path / "rows"), student, [made_task], *small.distill, 0)
     for folder, base in ((aligned, teacher), (tuned, student)):
         assert (folder / "model" / "chat_template.jinja").is_file()
         assert read_json(folder / "model" / "config.json")["architectures"] == [base.shape().architecture]

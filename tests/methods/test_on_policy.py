@@ -1,0 +1,105 @@
+"""Learning from a teacher on the student's own answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from edgedistill.engine import open_engine
+from edgedistill.files import read_rows, sha256_of
+from edgedistill.methods import on_policy
+from edgedistill.models import Model
+from edgedistill.tutors import Tutor
+
+pytestmark = pytest.mark.slow
+
+ROWS = [(f"which is number {n}?", f"It is {n}.") for n in range(6)]
+
+
+@pytest.mark.parametrize("divergence", ["reverse", "jsd"])
+def test_it_lowers_the_divergence_on_answers_to_held_out_prompts(
+    divergence: str, pair: Any, loss_of: Callable[..., float], tmp_path: Path
+) -> None:
+    from edgedistill.ml.turns import end_ids, load_tokenizer, turns
+
+    config = on_policy.Config(divergence=divergence, learning_rate=1e-3, batch=8, epochs=2, max_answer_tokens=24)
+    on_policy.train(tmp_path, pair.rows, pair.student, config, 0, [Tutor(pair.teacher)])
+    tokenizer = load_tokenizer(pair.student.path)
+    ends = end_ids(pair.student.path, tokenizer)
+    encoded = turns(tokenizer, ends, pair.held_out)
+    with open_engine(pair.teacher) as engine:
+        lesson = on_policy.Corrected(encoded, [{}], [engine], ends, 2048, config, 1)
+        assert loss_of(lesson, tmp_path / "model", 16) < 0.95 * loss_of(lesson, pair.student.path, 16)
+
+
+@pytest.mark.parametrize(
+    ("options", "sampled"), [({"own_share": 0.0, "divergence": "forward", "top_k": 7}, 0.0), ({"top_k": 3}, 1.0)]
+)
+def test_the_share_of_own_answers(
+    options: dict[str, Any], sampled: float, tiny_llama: Path, other_llama: Path, tmp_path: Path
+) -> None:
+    config = on_policy.Config(**options, learning_rate=1e-3, batch=3, epochs=2, max_answer_tokens=8)
+    tutors = [Tutor(Model(other_llama, "t"))]
+    counts = on_policy.train(tmp_path, ROWS, Model(tiny_llama, "s"), config, 0, tutors)
+    curve = list(read_rows(tmp_path / "curve.jsonl"))
+    assert (counts["rows"], counts["steps"]) == (6, 4)
+    assert [row["sampled"] for row in curve] == [sampled] * 4
+    assert all(row["divergence"] > 0 for row in curve)
+
+
+def test_a_teacher_that_is_the_student_has_nothing_to_say(tiny_llama: Path, tmp_path: Path) -> None:
+    config = on_policy.Config(learning_rate=1e-9, batch=6, max_answer_tokens=8)
+    on_policy.train(tmp_path, ROWS, Model(tiny_llama, "s"), config, 0, [Tutor(Model(tiny_llama, "t"))])
+    (row,) = read_rows(tmp_path / "curve.jsonl")
+    assert row["divergence"] == pytest.approx(0, abs=0.02)  # bfloat16 products in training
+
+
+def test_the_sampled_form_needs_one_log_probability_per_token_and_moves_like_the_reverse_one(
+    tiny_llama: Path, other_llama: Path, tmp_path: Path
+) -> None:
+    """Its value estimates the reverse divergence of the same answers."""
+    found = {}
+    for divergence in ("reverse", "sampled"):
+        config = on_policy.Config(divergence=divergence, learning_rate=1e-9, batch=6, max_answer_tokens=150)
+        out = tmp_path / divergence
+        out.mkdir()
+        on_policy.train(out, ROWS, Model(tiny_llama, "s"), config, 0, [Tutor(Model(other_llama, "t"))])
+        found[divergence] = next(read_rows(out / "curve.jsonl"))["divergence"]
+    assert found["sampled"] == pytest.approx(found["reverse"], rel=0.5)
+
+
+def test_two_runs_are_byte_identical(tiny_llama: Path, other_llama: Path, tmp_path: Path) -> None:
+    config = on_policy.Config(own_share=0.5, learning_rate=1e-3, batch=2, max_answer_tokens=8, top_k=4)
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        on_policy.train(tmp_path / name, ROWS, Model(tiny_llama, "s"), config, 0, [Tutor(Model(other_llama, "t"))])
+    first, second = (sha256_of(tmp_path / name / "model/model.safetensors") for name in ("first", "second"))
+    assert first == second
+
+
+def test_answers_end_with_their_end_token_and_depend_on_the_seed_alone(tiny_llama: Path) -> None:
+    import torch
+
+    from edgedistill.ml import rollout, weights
+
+    model = weights.load(Model(tiny_llama, ""), torch.float32, 64).train()
+    prompts, how = [[5, 6, 7], [8, 9]], {"max_tokens": 40, "temperature": 1.0, "top_p": 1.0}
+    # Many tokens end an answer here, so that some do.
+    ends = tuple(range(100, 140))
+    before = torch.random.get_rng_state()
+    first, again, other = (rollout.answers(model, prompts, ends, **how, seed=seed) for seed in (1, 1, 2))
+    assert torch.random.get_rng_state().equal(before)
+    assert model.training
+    assert first == again != other
+    for answer in first:
+        assert not set(answer[:-1]) & set(ends)
+        assert answer[-1] in ends or len(answer) == 40
+
+
+def test_sampled_goes_with_the_students_own_answers_only() -> None:
+    with pytest.raises(ValidationError, match="own_share"):
+        on_policy.Config(divergence="sampled", own_share=0.5)
