@@ -1,11 +1,12 @@
 """Do signals say the same of drafts, and does what they say come true? Rank correlations with intervals.
 
-Spearman's correlation is taken within each run, whose drafts and student's luck are its own, and averaged over runs.
+Spearman's correlation is taken within each task of each run, averaged over tasks and then over runs: tasks differ in
+how high all their scores are, and runs in their drafts and their student's luck, and neither is agreement.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
@@ -17,8 +18,18 @@ _SEED = 20241018
 
 
 @dataclass(frozen=True)
+class Ranked:
+    """Values that are ranked together: those of one task in one run, pair by pair."""
+
+    one: tuple[float, ...]
+    other: tuple[float, ...]
+    names: tuple[str, ...]
+    """Values of the same name hang together, such as those of drafts of one question: they are drawn together."""
+
+
+@dataclass(frozen=True)
 class Correlation:
-    """None where a run has fewer than 3 values, or values that are all the same on one side."""
+    """None where no task of a run has 3 values or more that are not all the same on one side."""
 
     by_run: tuple[float | None, ...]
     ci_low: float | None = None
@@ -26,26 +37,51 @@ class Correlation:
 
     @property
     def mean(self) -> float | None:
-        known = [value for value in self.by_run if value is not None]
-        return fmean(known) if known else None
+        return _mean(self.by_run)
 
 
-def between(one: Sequence[Sequence[float]], other: Sequence[Sequence[float]]) -> Correlation:
-    """Of two lists of values for each run, with a 95% interval: values are drawn again within their run, in pairs."""
+def between(runs: Sequence[Sequence[Ranked]]) -> Correlation:
+    """Of the tasks of each run, with a 95% interval: names are drawn again within their task and run.
+
+    The interval is for these runs: how far others would be from them is not in it.
+    """
     import numpy as np
 
-    tables = [np.array([a, b], dtype=np.float64) for a, b in zip(one, other, strict=True)]
-    by_run = tuple(_spearman(table) for table in tables)
+    by_run = tuple(_mean(_spearman(_table(one)) for one in run) for run in runs)
+    if _mean(by_run) is None:
+        return Correlation(by_run)
+    tables = [[(_table(one), _places(one)) for one in run] for run in runs]
     random = np.random.default_rng(_SEED)
     means = []
     for _ in range(RESAMPLES):
-        drawn = [_spearman(table[:, random.integers(table.shape[1], size=table.shape[1])]) for table in tables]
-        if known := [value for value in drawn if value is not None]:
-            means.append(fmean(known))
-    if not means or all(value is None for value in by_run):
-        return Correlation(by_run)
+        drawn = [_mean(_spearman(table[:, _redrawn(places, random)]) for table, places in run) for run in tables]
+        if (mean := _mean(drawn)) is not None:
+            means.append(mean)
     low, high = np.quantile(means, [0.025, 0.975])
     return Correlation(by_run, float(low), float(high))
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return fmean(known) if known else None
+
+
+def _table(one: Ranked) -> Any:
+    import numpy as np
+
+    return np.array([one.one, one.other], dtype=np.float64)
+
+
+def _places(one: Ranked) -> list[list[int]]:
+    """Where the values of each name are."""
+    found: dict[str, list[int]] = {}
+    for place, name in enumerate(one.names):
+        found.setdefault(name, []).append(place)
+    return list(found.values())
+
+
+def _redrawn(places: list[list[int]], random: Any) -> list[int]:
+    return [place for number in random.integers(len(places), size=len(places)) for place in places[number]]
 
 
 def _spearman(table: Any) -> float | None:
@@ -58,15 +94,32 @@ def _spearman(table: Any) -> float | None:
     return float(np.corrcoef(rankdata(table, axis=1))[0, 1])
 
 
-def of_drafts(one: Sequence[Score], other: Sequence[Score]) -> tuple[list[float], list[float]]:
-    """The scores of two signals for the drafts that both scored, in one order."""
+def of_drafts(one: Sequence[Score], other: Sequence[Score]) -> list[Ranked]:
+    """Per task the scores of two signals for the drafts that both scored; drafts of one question hang together."""
     others = {score.draft_id: score.score for score in other}
-    both = [(score.score, others[score.draft_id]) for score in one if score.draft_id in others]
-    return [a for a, _ in both], [b for _, b in both]
+    both = [score for score in one if score.draft_id in others]
+    return [
+        Ranked(
+            tuple(score.score for score in own),
+            tuple(others[score.draft_id] for score in own),
+            tuple(score.draft_id.rpartition("/")[0] for score in own),
+        )
+        for own in _by_task(both)
+    ]
 
 
-def of_groups(scores: Sequence[Score], gains: Sequence[Gain]) -> tuple[list[float], Mapping[str, list[float]]]:
-    """Per group the mean score of its drafts, and by figure what was gained."""
+def of_groups(scores: Sequence[Score], gains: Sequence[Gain], figure: str) -> list[Ranked]:
+    """Per task the mean score of each group's drafts, and what was gained in `accuracy` or `log_prob`."""
     by_id = {score.draft_id: score.score for score in scores}
-    means = [fmean(by_id[name] for name in gain.drafts) for gain in gains]
-    return means, {"accuracy": [gain.accuracy for gain in gains], "log_prob": [gain.log_prob for gain in gains]}
+    return [
+        Ranked(
+            tuple(fmean(by_id[name] for name in gain.drafts) for gain in own),
+            tuple(float(getattr(gain, figure)) for gain in own),
+            tuple(str(number) for number in range(len(own))),
+        )
+        for own in _by_task(gains)
+    ]
+
+
+def _by_task(rows: Sequence[Any]) -> list[list[Any]]:
+    return [[row for row in rows if row.task == task] for task in dict.fromkeys(row.task for row in rows)]

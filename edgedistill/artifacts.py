@@ -265,6 +265,10 @@ class Candidate:
     """Counted in the file."""
     read_bytes: int
     """Bytes of tensors that one decoded token reads: all, but for an untied input embedding."""
+    fitted: dict[str, Any] | None = None
+    """Of a mix: its expected and its measured KL, beside those of llama.cpp's own mixture of its size."""
+    ships: bool = True
+    """False for a float file that the recipe does not list: the others were made from it, so it is checked too."""
 
 
 @dataclass(frozen=True)
@@ -272,6 +276,13 @@ class Candidates(Artifact):
     """The exported files, and candidates.jsonl that describes them."""
 
     def rows(self) -> Iterator[Candidate]:
+        return (candidate for candidate in self._all() if candidate.ships)
+
+    def sources(self) -> Iterator[Candidate]:
+        """The float files that are no candidates themselves."""
+        return (candidate for candidate in self._all() if not candidate.ships)
+
+    def _all(self) -> Iterator[Candidate]:
         return (Candidate(**row) for row in read_rows(self.path / "candidates.jsonl"))
 
     def file(self, candidate: Candidate) -> Path:

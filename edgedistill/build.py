@@ -16,7 +16,7 @@ from pathlib import Path
 
 from edgedistill import inputs
 from edgedistill.artifacts import Bundle, Measurements, Teacher
-from edgedistill.predictor import calibration
+from edgedistill.predictor import own_board
 from edgedistill.recipe import Recipe
 from edgedistill.schooling import school
 from edgedistill.stages.align import align
@@ -57,12 +57,12 @@ def build(store: Store, recipe: Recipe, target: Target, test_items: Path | None 
         tuned = school(store, recipe, tailored, student, writer, tasks, recipe.seed).model(student)
 
     budgets = target.budgets.replaced_by(recipe.budgets)
-    importance = None
+    calibration = None
     if any(config.needs_calibration for config in recipe.package):
-        source = inputs.calibration_source(recipe, tailored)
+        source = inputs.calibration_source(recipe, tailored, tasks)
         measures = any(config.measures_tensors for config in recipe.package)
-        importance = store.run(calibrate, tuned, source, tasks, recipe.calibrate, measures, recipe.seed)
-    candidates = store.run(package, tuned, target, recipe.package, tailored, tasks, importance)
+        calibration = store.run(calibrate, tuned, source, tasks, recipe.calibrate, measures, recipe.seed)
+    candidates = store.run(package, tuned, target, recipe.package, tailored, tasks, calibration)
     measured = store.run(
         validate,
         candidates,
@@ -74,7 +74,8 @@ def build(store: Store, recipe: Recipe, target: Target, test_items: Path | None 
         budgets,
         recipe.validation,
         recipe.seed,
-        calibration.stored(target.name),
+        own_board.stored(target.name),
+        inputs.runtimes(recipe),
     )
     shipped = store.run(bundle, measured, candidates, tuned, teacher, student, tasks, target, recipe.name)
     return Built(measured, shipped, aligned)

@@ -225,7 +225,9 @@ def _training(recipe: Recipe, config: DistillConfig, lengths: Lengths) -> list[W
         made.append(Work("distill", "teacher's answers", "teacher", calls, read, calls * lengths.rationale))
     if asks.teacher_scores:
         calls = rows * asks.teacher_scores
-        made.append(Work("distill", "texts scored", "teacher", calls, asks.teacher_scores * read, 0))
+        together = getattr(config, "teachers_beside", 0)
+        told = f"{together} teachers are in memory at once, beside the student" if together > 1 else ""
+        made.append(Work("distill", "texts scored", "teacher", calls, asks.teacher_scores * read, 0, detail=told))
     return made
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
+from types import ModuleType, TracebackType
 from typing import Any, Protocol, Self
 
-from edgedistill import components
+from edgedistill import components, versions
 from edgedistill.errors import UsageError
 from edgedistill.models import Model
 
@@ -79,11 +79,14 @@ class Engine(Protocol):
         answers: Sequence[Sequence[int]],
         count: int,
         *,
+        vocabulary: int | None = None,
         on_done: Callable[[int], None] = lambda n: None,
     ) -> list[Likeliest]:
         """The `count` likeliest tokens at each token of `answers[i]` right after `prompts[i]`, all as token ids.
 
-        `count` as large as the vocabulary gives whole distributions, in its order. `on_done(n)` after every n answers.
+        Ids from `vocabulary` on are padding of the embedding and never come up: the others share what the model gives
+        to them. `count` as large as the vocabulary gives whole distributions, in its order. `on_done(n)` after every n
+        answers.
         """
 
     def close(self) -> None:
@@ -111,12 +114,29 @@ def open_file(path: Path, format_name: str, *, context: int, threads: int | None
 
     context  tokens that a conversation may have, answer included
     threads  None: OMP_NUM_THREADS, or as many as this process has cores
-    Raises   UsageError when no engine runs the format, or this one cannot load the file
+    Raises   UsageError when no engine runs the format; CannotRun when this one cannot load the file, and IntegrityError
+             for one that it should not even see
     """
+    return _runner(format_name).open_file(path, context=context, threads=threads)
+
+
+def runtimes(formats: Iterable[str]) -> dict[str, str]:
+    """What runs files of these formats, and in which version: figures that were taken with another are others.
+
+    An engine states its own VERSION, and in PACKAGES the libraries that compute for it.
+    """
+    found = {}
+    for module in map(_runner, formats):
+        found[module.__name__.rpartition(".")[2]] = str(module.VERSION)
+        found |= {name: versions.of_package(name) for name in module.PACKAGES}
+    return dict(sorted(found.items()))
+
+
+def _runner(format_name: str) -> ModuleType:
     for name in components.names("engines"):
         module = components.load("engines", name)
         if getattr(module, "FORMAT", None) == format_name:
-            return module.open_file(path, context=context, threads=threads)
+            return module
     raise UsageError(f"no engine runs files of format `{format_name}`")
 
 

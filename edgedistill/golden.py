@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from edgedistill.engine import Engine, Messages
 from edgedistill.errors import StageFailed, UsageError
+from edgedistill.generic_prompts import PROMPTS
 
 TOP_K = 20
 """First tokens that a golden case keeps; all others together are one more bin."""
@@ -16,6 +17,8 @@ SYSTEM = "You are a helpful assistant. Answer in one line."
 LONG_CHARACTERS = 1200
 SPARE = 8
 """Plain questions beyond those asked for, as many as the student may refuse odd cases."""
+ODD = ("system", "turns", "empty", "long", "unicode", "system-turns")
+"""What apps send beside one plain question."""
 UNICODE = "Grüße, 你好 — ¿qué tal? \u0645\u0631\u062d\u0628\u0627 e\u0301 👩\u200d👩\u200d👧 ½\u00a0°C\t“x”\r\n  end  "
 """Composed and combining accents, four scripts, a joined emoji, odd spaces."""
 
@@ -45,6 +48,15 @@ class Student(Engine, Protocol):
     def stop_ids(self) -> frozenset[int]:
         """Tokens that end an answer."""
 
+    def answer_ids(self, conversations: Sequence[Messages], *, max_tokens: int) -> list[list[int]]:
+        """Greedy answers as token ids, without the one that ends them."""
+
+    def text_of(self, answer: Sequence[int]) -> str:
+        """The text of answer ids, without special tokens."""
+
+    def step_log_probs(self, messages: Messages, answer: Sequence[int]) -> Any:
+        """(answer + 1, vocabulary) float32 log probabilities at each position of an answer, and of what follows it."""
+
     def next_log_probs(self, ids: Sequence[int]) -> Any:
         """(ids, vocabulary) float32 natural-log probabilities of what follows each of the ids."""
 
@@ -66,11 +78,15 @@ class GoldenCase:
     """Which ids of the prompt are special or added tokens."""
     stop_ids: list[int] = field(default_factory=list)
     """Tokens that end an answer."""
+    answer: list[int] | None = None
+    """The ids of `greedy`, without the one that ends it. None in files of bundles that were made before these were
+    kept."""
 
 
 def conversations(questions: Sequence[str], count: int) -> list[tuple[str, list[dict[str, str]]]]:
     """(id, messages): the odd ones first, then plain questions until there are `count`, and some to spare for those
-    that the student cannot be asked. At least half are plain: these are what the app will ask.
+    that the student cannot be asked. At least half are plain: these are what the app will ask. Where they are too few,
+    general ones follow.
     """
     first, second = questions[0], questions[1 % len(questions)]
     long = " ".join(questions)[:LONG_CHARACTERS]
@@ -87,8 +103,17 @@ def conversations(questions: Sequence[str], count: int) -> list[tuple[str, list[
             [_said("system", SYSTEM), _said("user", second), _said("assistant", "No."), _said("user", first)],
         ),
     ]
+    assert tuple(name for name, _ in odd) == ODD
     plain = [(f"question-{n}", [_said("user", text)]) for n, text in enumerate(questions, start=1)]
-    return [*odd[: min(count // 2, len(plain))], *plain][: count + SPARE]
+    other = [text for text in PROMPTS if text not in questions]
+    general = [(f"general-{n}", [_said("user", text)]) for n, text in enumerate(other, start=1)]
+    return [*odd[: count // 2], *plain, *general][: count + SPARE]
+
+
+def left_out(asked: Sequence[tuple[str, list[dict[str, str]]]], kept: Sequence[GoldenCase]) -> list[str]:
+    """The odd conversations that the student could not be asked."""
+    found = {case.id for case in kept}
+    return [name for name, _ in asked if name in ODD and name not in found]
 
 
 def _said(role: str, content: str) -> dict[str, str]:
@@ -125,14 +150,14 @@ def make(
         )
     said = [messages for _, messages in kept]
     first = student.first_token_log_probs(said)
-    greedy = student.generate(said, max_tokens=max_tokens)
+    greedy = student.answer_ids(said, max_tokens=max_tokens)
     return [
         _case(name, messages, student, log_probs, answer)
         for (name, messages), log_probs, answer in zip(kept, first, greedy, strict=True)
     ]
 
 
-def _case(name: str, messages: list[dict[str, str]], student: Student, log_probs: Any, answer: str) -> GoldenCase:
+def _case(name: str, messages: list[dict[str, str]], student: Student, log_probs: Any, answer: list[int]) -> GoldenCase:
     ids = student.token_ids(messages)
     return GoldenCase(
         id=name,
@@ -140,10 +165,11 @@ def _case(name: str, messages: list[dict[str, str]], student: Student, log_probs
         prompt=student.render(messages),
         token_ids=ids,
         top=top_of(log_probs),
-        greedy=answer,
+        greedy=student.text_of(answer),
         pieces=[student.piece(token) for token in ids],
         added=sorted(student.added_ids() & set(ids)),
         stop_ids=sorted(student.stop_ids()),
+        answer=list(answer),
     )
 
 

@@ -21,7 +21,7 @@ class LearnConfig(DistillConfig):
     device_batch: Annotated[int, Field(ge=1)] | None = None
     """Rows that go through the model at once. Lower it when memory runs out. None: the whole batch."""
     warmup: Annotated[float, Field(ge=0, le=1)] = 0.03
-    """Share of the steps with rising learning rate, then linear decay (ARTE: 0.03)."""
+    """Share of the steps with rising learning rate (ARTE: 0.03); then it falls to 0, as `decay` says."""
     lora_rank: Annotated[int, Field(ge=1)] | None = None
     """Rank of an adapter on all linear layers, merged at the end. None: all weights are trained."""
     max_tokens: Annotated[int, Field(ge=16)] = 1024
@@ -31,7 +31,8 @@ class LearnConfig(DistillConfig):
     checkpoint_steps: Annotated[int, Field(ge=1), NotIdentity] = 200
     """Steps between two checkpoints, from which a killed training goes on."""
     decay: ClassVar[str] = "linear"
-    """How the learning rate falls after the warm-up."""
+    """How the learning rate falls after the warm-up: in a straight line, or by a `cosine`, as the method's paper has
+    it."""
 
     @property
     def chunk(self) -> int:
@@ -80,6 +81,16 @@ class TutoredConfig(LearnConfig):
     @property
     def hints(self) -> HintsConfig | None:
         """What the teachers write down beforehand, for methods that read that in place of asking them."""
+        return None
+
+    @property
+    def teachers_beside(self) -> int:
+        """Teachers that are in memory at once while the student is trained."""
+        return 0
+
+    @property
+    def why_no_server(self) -> str | None:
+        """Why a model on a server cannot teach by this method; None: it can."""
         return None
 
     @model_validator(mode="after")

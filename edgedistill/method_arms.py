@@ -1,4 +1,4 @@
-"""The arms of `edgedistill methods`: what each trains with, and on how many rows, so that all read the same tokens."""
+"""The arms of `edgedistill methods`: what each trains with, on how many rows to begin with, and held against what."""
 
 from __future__ import annotations
 
@@ -29,6 +29,14 @@ TRAINED_WITH: dict[str, list[dict[str, Any]]] = {
 }
 """Arm -> the methods that train it one after the other."""
 
+HELD_AGAINST: dict[str, tuple[str, ...]] = {
+    "pad-vpd": ("dpo",),
+    "pad-ppd": ("dpo", "pad-vpd"),
+    "sft+pad": ("dpo",),
+    SEVERAL: ("seqkd",),
+}
+"""Arm -> the arms that it is to be better than, beside the first one of its table."""
+
 PAIRED_WITH: dict[str, dict[str, str]] = {
     "plain": {"ties": "drop", "strength": "ignore"},
     "equal": {"ties": "equal", "strength": "ignore"},
@@ -40,6 +48,8 @@ PAIRED_WITH: dict[str, dict[str, str]] = {
 
 _PREFERENCE_RATE = 0.1
 """Of the recipe's learning rate, for methods that learn from preferences: their losses reward going far."""
+_ATTEMPTS = 4
+"""Of a teacher at an answer that passes the check which the rows passed."""
 _LEARNS_PREFERENCES = ("dpo", "pad")
 _TAKEN_OVER = ("epochs", "learning_rate", "batch", "device_batch", "lora_rank", "max_tokens", "warmup")
 """What an arm takes over from the first method of the recipe's `distill`, where its method has it."""
@@ -51,22 +61,34 @@ class Training:
 
     config: DistillConfig
     rows: int
-    """Per task."""
+    """Per task, to begin with."""
 
 
 def trainings(recipe: Recipe, arm: str) -> list[Training]:
-    """The steps of a training arm. Raises UsageError for options that its methods do not have."""
+    """The steps of a training arm. Raises UsageError for options that its methods do not have, or that make it the arm
+    that it is."""
     known = {
         name
         for fields in TRAINED_WITH[arm]
         for name in components.load("methods", fields["method"]).Config.model_fields
     }
-    if unknown := sorted(recipe.methods.options.get(arm, {}).keys() - known):
+    options = recipe.methods.options.get(arm, {})
+    if fixed := sorted(options.keys() & {name for fields in TRAINED_WITH[arm] for name in fields}):
+        raise UsageError(
+            f"methods.options: `{fixed[0]}` makes arm `{arm}` what it is, and cannot be set",
+            f"choose among the arms in `methods.methods`; there are: {', '.join(TRAINED_WITH)}",
+        )
+    if unknown := sorted(options.keys() - known):
         near = difflib.get_close_matches(unknown[0], known, n=1)
         meant = f"did you mean `{near[0]}`?" if near else f"there are: {', '.join(sorted(known))}"
         raise UsageError(f"methods.options: arm `{arm}` has no option `{unknown[0]}`", meant)
     steps = [_config(recipe, arm, fields) for fields in TRAINED_WITH[arm]]
     return [Training(config, _rows(recipe, config, len(steps))) for config in steps]
+
+
+def has_teachers(recipe: Recipe) -> bool:
+    """Whether the options name others for the arm of several teachers."""
+    return bool(recipe.methods.options.get(SEVERAL, {}).get("teachers"))
 
 
 def tuned_on_groups(recipe: Recipe) -> DistillConfig:
@@ -100,8 +122,11 @@ def _config(recipe: Recipe, arm: str, fields: dict[str, Any]) -> DistillConfig:
     known = set(module.Config.model_fields)
     base = recipe.distill[0]
     given = {name: getattr(base, name) for name in _TAKEN_OVER if name in known & base.model_fields_set}
-    if fields["method"] in _LEARNS_PREFERENCES and "learning_rate" in given:
+    is_another = fields["method"] in _LEARNS_PREFERENCES and base.method not in _LEARNS_PREFERENCES
+    if is_another and "learning_rate" in given:
         given["learning_rate"] *= _PREFERENCE_RATE
+    if fields["method"] == "seqkd":  # as good answers as the rows have
+        given |= {"check_answers": recipe.tailor.check_answers, "attempts": _ATTEMPTS}
     own = {**fields, **{name: v for name, v in recipe.methods.options.get(arm, {}).items() if name in known}}
     apart = {name: value for name, value in given.items() if name not in ("batch", "device_batch")}
     try:
@@ -122,6 +147,6 @@ def _batches(given: dict[str, Any], sequences: int) -> dict[str, int]:
 
 
 def _rows(recipe: Recipe, config: DistillConfig, steps: int) -> int:
-    """Rows per task with which a step reads its share of the tokens that the plainest arm reads."""
+    """Rows per task with which a step reads about its share of the tokens, were all answers as long as the rows'."""
     passes = getattr(recipe.distill[0], "epochs", 1) / getattr(config, "epochs", 1)
     return max(1, round(recipe.methods.rows * passes / config.asks.sequences / steps))

@@ -1,7 +1,7 @@
 """What DPO learns from: the best drafts against the worst, by the student's scores.
 
 Source   ARTE, arXiv:2406.19227v1, sec. 3.3, 4.1 and appendix G. How the chosen are matched with the rejected is not in
-         the paper, nor are ties and small gaps, which are dropped here or taken for equal (strength.py).
+         the paper, nor are small gaps, which are dropped here, and ties: dropped, or taken for equal (strength.py).
 """
 
 from __future__ import annotations
@@ -68,14 +68,37 @@ def make(
     return kept
 
 
+def of_tasks(
+    drafts: dict[str, list[Draft]],
+    scores: dict[str, Score],
+    tasks: list[Task],
+    config: PreferConfig,
+    seed: int,
+    counts: dict[str, Counter[str]],
+) -> list[Pair]:
+    """The pairs of all tasks; `drafts` and `counts` go by task."""
+    return [pair for task in tasks for pair in make(drafts[task.name], scores, task, config, seed, counts[task.name])]
+
+
+def summary(made: list[Pair], drafts: int) -> str:
+    """`52 pairs from 160 drafts, 7 of them equal`"""
+    equal = sum(one.label == EQUAL for one in made)
+    return f"{len(made):,} pairs from {drafts:,} drafts" + (f", {equal:,} of them equal" if equal else "")
+
+
 def _is_small(gap: float, config: PreferConfig) -> bool:
     return gap <= _ROUNDING or gap < config.min_gap - _ROUNDING
 
 
+def _is_tie(found: strength.Strength, config: PreferConfig) -> bool:
+    """By the interval of the gap and not by its size: most gaps of a short exam are as large as chance makes them."""
+    return config.ties == "equal" and found.is_equal
+
+
 def _why_dropped(gap: float, found: strength.Strength, config: PreferConfig) -> str | None:
+    if _is_tie(found, config):
+        return None
     if _is_small(gap, config):
-        if config.ties == "equal" and found.is_equal:
-            return None
         return "tie" if gap <= _ROUNDING else "gap_too_small"
     is_weak = found.spread is None or gap < found.spread - _ROUNDING
     return "gap_too_weak" if config.strength == "drop" and is_weak else None
@@ -89,7 +112,7 @@ def _pair(candidate: _Candidate, found: strength.Strength, task: Task, config: P
         candidate.chosen,
         candidate.rejected,
         candidate.gap,
-        label=EQUAL if _is_small(candidate.gap, config) else PREFERRED,
+        label=EQUAL if _is_tie(found, config) else PREFERRED,
         spread=None if found.spread is None else round(found.spread, 6),
         doubt=round(found.doubt, 6),
         strength=config.strength if config.strength in ("margin", "smooth") else "ignore",

@@ -172,6 +172,8 @@ class Recipe(Section):
             raise ValueError(
                 f"student: is trained, which `{self.student.model}` on a server cannot be; give a folder or hub id"
             )
+        if self.align and self.prefer:
+            self.prefer.check_student(self.student)
         if self.align and self.teacher and self.teacher.base_url is not None:
             raise ValueError(
                 f"align: trains the teacher, which `{self.teacher.model}` on a server cannot be; leave `align` and "

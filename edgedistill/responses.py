@@ -13,6 +13,8 @@ from edgedistill.shards import on_demand, seed_of, shard, shard_path
 
 _PROMPTS = 64
 """Of one shard."""
+_FULL = 0.9
+"""Share of the room from which a response counts as cut off: tokens that were drawn may be more than its text has."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,15 @@ def drawn(out: Path, prompts: Sequence[str], model: Model, how: Sampling, seed: 
 
             found += [row["responses"] for row in shard(folder, number, make)]
     return found
+
+
+def came_to_an_end(tokens: int, how: Sampling) -> bool:
+    """Whether a response with as many tokens was ended by the model itself, and not by the room that it had.
+
+    Engines return texts, and the tokens of a text can be fewer than were drawn; so one that nearly fills the room
+    counts as cut off. Taking an ended one for cut off only leaves its end token unlearned.
+    """
+    return tokens < _FULL * how.max_tokens
 
 
 def spread(texts: Sequence[str], count: int) -> list[str] | None:

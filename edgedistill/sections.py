@@ -7,8 +7,10 @@ the store hashes. Fields marked NotIdentity stay out of it.
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
@@ -253,6 +255,10 @@ class ElicitConfig(Section):
         return self.task_styles.get(task, self.styles)
 
 
+_PAIRING = ("min_gap", "ties", "strength", "question_pairs")
+"""Fields of `prefer` that are read once the scores are there."""
+
+
 class PreferConfig(Section):
     """Every draft is scored by how much it helps the student; best and worst become pairs."""
 
@@ -277,8 +283,9 @@ class PreferConfig(Section):
     min_gap: Annotated[float, Field(ge=0, le=1)] = 0.1
     """Smallest difference of two scores that makes a pair."""
     ties: Literal["drop", "equal"] = "drop"
-    """What becomes of a gap below `min_gap`. The paper does not say. `equal`: where resampled exams cannot tell it from
-    0 the two make a pair that DPO draws together (after MTPL, arXiv:2409.07268); the others are dropped."""
+    """What becomes of two drafts that the exam cannot tell apart. The paper does not say. `drop`: those whose gap is
+    below `min_gap` are dropped. `equal`: those whose gap has 0 in its 95% interval, by resampled exams, make a pair
+    that DPO draws together (after MTPL, arXiv:2409.07268); of the others, gaps below `min_gap` are dropped."""
     strength: Literal["ignore", "margin", "smooth", "drop"] = "ignore"
     """What is made of how sure a gap is, by resampled exams (after Secrets of RLHF II, arXiv:2401.06080): `margin`, DPO
     asks for a lead in proportion to it; `smooth`, the label is softened by the chance that the order turns; `drop`,
@@ -286,6 +293,23 @@ class PreferConfig(Section):
     question_pairs: int | Literal["quartile"] = 50
     """Question-level pairs per task: the top this-many against the bottom this-many (ARTE, sec. 4.1: 50), or
     `quartile`: the top quarter against the bottom quarter, matched by lot (ARTE, sec. 3.3)."""
+
+    trains_student: ClassVar[bool] = False
+    """Whether the signal takes training steps on the student, which only engine `hf` can."""
+
+    def check_student(self, student: ModelConfig) -> None:
+        """Raises ValueError when the signal cannot be taken of the student."""
+        if self.trains_student and student.engine != "hf":
+            raise ValueError(
+                f"prefer.signal: `{self.signal}` trains the student for one step, which only engine `hf` can; set"
+                " `student.engine: hf`, or choose another signal"
+            )
+
+    @property
+    def scoring(self) -> PreferConfig:
+        """What scores depend on: the fields that only say how drafts are paired are at their defaults."""
+        fields = type(self).model_fields
+        return self.model_copy(update={name: fields[name].default for name in _PAIRING})
 
     @field_validator("question_pairs", mode="before")
     @classmethod
@@ -436,14 +460,23 @@ class PackageConfig(Section):
         """Whether it reads what each matrix costs in fewer bits, which takes a run of the student per matrix."""
         return False
 
+    def problems(self, tensors: Mapping[str, tuple[int, ...]]) -> list[str]:
+        """Why it cannot be done for a student with these tensors: said before anything is trained."""
+        return []
+
 
 class ValidateConfig(Section):
     """Every candidate is checked on golden cases and on the task's test items."""
 
-    golden_cases: Annotated[int, Field(ge=8)] = 24
-    """Prompts that a candidate must reproduce; at least half are plain questions of the task."""
+    golden_cases: Annotated[int, Field(ge=24)] = 24
+    """Prompts that a candidate must reproduce: six odd ones, plain questions of the task, and general ones where these
+    are too few."""
     first_token_kl_max: Annotated[float, Field(gt=0)] = 0.5
-    """Largest KL, in nats, of a quantized candidate's first-token distribution from the float student's."""
+    """Largest KL, in nats, of a candidate's first-token distributions from the float student's, when its matrices have
+    fewer than 6.5 bits per weight. From there on the limit is 0.25, from 8 bits on 0.1, of floats 0.02."""
+    answer_kl_max: Annotated[float, Field(gt=0)] = 0.1
+    """Largest mean KL over all positions of the golden answers, likewise: from 6.5 bits on the limit is 0.05, from 8
+    bits on 0.02, of floats 0.002. Types of two bits may ask for more."""
     max_tokens: Annotated[int, Field(ge=1)] = 128
     """Room for one answer."""
     context: Annotated[int, Field(ge=64)] = 1024
@@ -533,7 +566,7 @@ class MethodsConfig(Section):
     """Ways to score the same drafts: files in signals/."""
     rows: Annotated[int, Field(ge=1), NotIdentity] = 500
     """Training rows per task and pass of an arm whose method sees one sequence per row; others get so many fewer that
-    the student reads about as many tokens."""
+    the student reads as many tokens: they are trained again with other rows until that is so, give or take 5%."""
     options: Annotated[dict[str, dict[str, Any]], NotIdentity] = {}
     """Arm -> options of its method, over those of `distill` and the arm's own, e.g. `{pad-ppd: {beta: 5}}`."""
     items: Annotated[Annotated[int, Field(ge=1)] | None, NotIdentity] = None
@@ -546,6 +579,16 @@ class MethodsConfig(Section):
     """Drafts in a group."""
     group_epochs: Annotated[int, Field(ge=1), NotIdentity] = 4
     """Passes over a group, one optimizer step each."""
+
+    @field_validator("options")
+    @classmethod
+    def _options_are_of_arms(cls, options: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        known = get_args(MethodArm)
+        if unknown := next((name for name in options if name not in known), None):
+            near = difflib.get_close_matches(unknown, known, n=1)
+            meant = f" (did you mean `{near[0]}`?)" if near else ""
+            raise ValueError(f"no arm named `{unknown}`{meant}; there are: {', '.join(known)}")
+        return options
 
     @field_validator("signals")
     @classmethod

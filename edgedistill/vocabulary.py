@@ -19,7 +19,16 @@ from edgedistill.models import Model
 
 Rule = Literal["equal", "padded", "text"]
 
-_WORDING = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "generation_config.json")
+_WORDING = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.jinja",
+    "generation_config.json",
+)
+_OF_CONFIG = ("vocab_size", "eos_token_id")
+"""What of config.json says where the ids end, and an answer."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +42,10 @@ class Wording:
         files = [self.model.path / name for name in _WORDING]
         if not files[0].is_file():
             return {"wording_of": self.model.key}
-        digest = hashlib.sha256(json.dumps([rows_of(self.model)]).encode())
+        config = read_json(self.model.path / "config.json")
+        sections = [config, config.get("text_config", {})]
+        told = [[section.get(name) for name in _OF_CONFIG] for section in sections]
+        digest = hashlib.sha256(json.dumps(told).encode())
         for file in files:
             digest.update(f" {file.name} {sha256_of(file) if file.is_file() else '-'}".encode())
         return {"wording": digest.hexdigest()[:32]}
@@ -47,7 +59,7 @@ def learns_tokens(teacher: Model, student: Model, rule: Rule) -> bool:
     """
     if teacher.server is not None:
         return True
-    if _tokens(teacher.path) != _tokens(student.path):
+    if not _are_the_same(teacher.path, student.path):
         if rule == "text":
             return False
         raise UsageError(
@@ -69,6 +81,14 @@ def rows_of(model: Model) -> int:
     """Rows of the embedding, as config.json says."""
     config = read_json(model.path / "config.json")
     return int(config.get("text_config", config)["vocab_size"])
+
+
+def _are_the_same(one: Path, other: Path) -> bool:
+    """By their files where these are the same, which needs no tokenizer."""
+    files = [path / "tokenizer.json" for path in (one, other)]
+    if all(file.is_file() for file in files) and sha256_of(files[0]) == sha256_of(files[1]):
+        return True
+    return _tokens(one) == _tokens(other)
 
 
 def _tokens(path: Path) -> dict[str, int]:

@@ -38,7 +38,7 @@ SMALL: dict[str, Any] = {
     "distill": {"method": "sft", "epochs": 2, "learning_rate": 1e-3, "batch": 4},
     "package": {"exporter": "gguf"},
     "methods": {
-        "seeds": 1, "methods": ["sft", "topk_kd"], "pairs": ["plain", "equal"],
+        "seeds": 1, "methods": ["sft", "topk_kd"], "pairs": ["plain", "margin"],
         "signals": ["answer_loglik", "influence"],
         "rows": 8, "items": 6, "max_tokens": 48, "groups": 3, "group_size": 2, "group_epochs": 1,
     },
@@ -82,7 +82,7 @@ def test_every_arm_is_graded_on_both_sets_of_items_and_held_against_the_first_of
     arms = {name: [r["arm"] for r in report["results"] if (r["table"], r["items"]) == (name, "others")]
             for name in ("methods", "pairs", "signals")}  # fmt: skip
     assert arms == {
-        "methods": ["sft", "topk_kd"], "pairs": ["plain", "equal"], "signals": ["answer_loglik", "influence"],
+        "methods": ["sft", "topk_kd"], "pairs": ["plain", "margin"], "signals": ["answer_loglik", "influence"],
     }  # fmt: skip
     assert {(d["table"], d["against"]) for d in report["differences"]} == {
         ("methods", "sft"), ("pairs", "plain"), ("signals", "answer_loglik"),
@@ -97,6 +97,7 @@ def test_costs_are_measured_and_methods_read_like_many_tokens(compared: Any) -> 
     assert all(c["peak_mib"] is None or c["peak_mib"] > 100 for c in report["costs"])
     sft, cached = (c["student_tokens"] for c in report["costs"] if c["table"] == "methods")
     assert sft == cached > 0, "both learn from the same rows"
+    assert [c["token_ratio"] for c in report["costs"] if c["table"] == "methods"] == [1.0, 1.0]
 
 
 @pytest.mark.slow
@@ -162,6 +163,12 @@ def test_a_table_that_is_left_out_leaves_the_others_in_the_store(compared: Any) 
         ({"methods": {"methods": ["sft"], "options": {"sft": {"epoch": 1}}}}, "has no option `epoch`"),
         ({"methods": {"methods": ["dpo"], "options": {"dpo": {"beta": -1}}}}, "arm `dpo`: beta"),
         (
+            {"methods": {"methods": ["sft"], "options": {"sft": {"method": "dpo"}}}},
+            "`method` makes arm `sft`",
+        ),
+        ({"methods": {"methods": ["pad-ppd"], "options": {"pad-ppd": {"loss": "vpd"}}}}, "`loss` makes arm `pad-ppd`"),
+        ({"methods": {"methods": ["sft"], "options": {"pad_ppd": {"alpha": 0}}}}, "did you mean `pad-ppd`?"),
+        (
             {"align": None, "prefer": None, "methods": {"pairs": [], "signals": []}},
             "`several-teachers` has one teacher",
         ),
@@ -173,6 +180,60 @@ def test_what_cannot_be_compared_is_refused_before_anything_runs(
     done = methods(small(tmp_path, **changes))
     assert (done.returncode, done.stdout) == (2, "")
     assert says in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_methods_read_like_many_tokens_and_one_that_fails_does_not_stop_the_others(tmp_path: Path) -> None:
+    """`pad-ppd` wants 4 different responses where its temperature leaves one."""
+    options = {
+        "pad-ppd": {"alpha": 1.0, "temperature": 1e-6},
+        "dpo": {"max_answer_tokens": 48},
+        "on_policy": {"max_answer_tokens": 48},
+    }
+    few = {"pairs": [], "signals": [], "rows": 16, "options": options}
+    asked = {**SMALL["methods"], **few, "methods": ["sft", "pad-ppd", "dpo", "on_policy"]}
+    done = methods(small(tmp_path, methods=asked), "--json")
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert [line["arm"] for line in report["results"]] == ["sft", "dpo", "on_policy"]
+    (failure,) = report["failures"]
+    assert (failure["table"], failure["arm"], failure["seed"]) == ("methods", "pad-ppd", 0)
+    assert "4 different responses" in failure["reason"] and any("pad-ppd" in line for line in report["answer"])
+    ratios = {line["arm"]: line["token_ratio"] for line in report["costs"]}
+    # Sixteen rows are few: one row more or less of an arm is 6%.
+    assert ratios["sft"] == 1 and all(0.85 < ratios[arm] < 1.15 for arm in ("dpo", "on_policy")), ratios
+    assert "seed 1 of 1, arm 3 of 4: method dpo; about" in done.stderr
+
+
+def test_a_recipe_that_learns_preferences_keeps_its_own_rate(tmp_path: Path) -> None:
+    """A tenth of the rate is for recipes that name the rate of another kind of method."""
+    distill = {"method": "dpo", "learning_rate": 2e-5}
+    made = recipe.load(str(small(tmp_path, distill=distill) / "recipe.yaml"))
+    (step,) = method_arms.trainings(made, "pad-vpd")
+    assert step.config.learning_rate == 2e-5  # type: ignore[attr-defined]
+
+
+def test_the_teachers_answers_pass_the_check_that_the_rows_passed(tmp_path: Path) -> None:
+    tailor = {**SMALL["tailor"], "check_answers": True}
+    made = recipe.load(str(small(tmp_path, tailor=tailor) / "recipe.yaml"))
+    for arm in ("seqkd", method_arms.SEVERAL):
+        (step,) = method_arms.trainings(made, arm)
+        assert step.config.check_answers and step.config.attempts == 4  # type: ignore[attr-defined]
+
+
+def test_every_arm_is_trained_held_against_others_and_explained_under_one_name() -> None:
+    from typing import get_args
+
+    from edgedistill.report.methods import words
+    from edgedistill.sections import MethodArm, PairArm
+    from edgedistill.stages.distill import LEFT_OUT
+
+    assert set(get_args(MethodArm)) == set(method_arms.TRAINED_WITH)
+    assert set(get_args(PairArm)) == set(method_arms.PAIRED_WITH)
+    assert {*get_args(MethodArm), *get_args(PairArm)} <= set(words.ORIGIN)
+    held = method_arms.HELD_AGAINST
+    assert {*held, *(other for own in held.values() for other in own)} <= set(get_args(MethodArm))
+    assert words.LEFT_OUT.keys() == LEFT_OUT.keys()
 
 
 def test_an_arm_takes_the_recipes_options_and_as_many_rows_as_its_sequences_leave(tmp_path: Path) -> None:

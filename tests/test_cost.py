@@ -165,3 +165,12 @@ def test_an_unknown_accelerator_is_refused_with_those_there_are():
 def test_every_accelerator_names_its_source(accelerator):
     assert "https://" in accelerator.source
     assert accelerator.tflops > 0 and accelerator.read_gb_s > 0 and accelerator.memory_gib > 0
+
+
+@pytest.mark.parametrize(("room", "told"), [("null", "3 teachers"), ("2", "2 teachers"), ("1", "")])
+def test_teachers_that_are_in_memory_together_are_told(room, told):
+    others = "[{model: models/teacher}, {model: models/student}]"
+    made = recipe.load("quickstart", (f"distill={{method: on_policy, teachers: {others}, open_teachers: {room}}}",))
+    tasks, *_ = inputs.open_all(made, may_fetch=False)
+    (detail,) = (work.detail for work in cost.count(made, tasks) if work.what == "texts scored")
+    assert detail == (f"{told} are in memory at once, beside the student" if told else "")

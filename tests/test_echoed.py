@@ -8,13 +8,15 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from edgedistill.engine import open_engine
+from edgedistill.echoed import likeliest, without_padding
+from edgedistill.engine import Likeliest, open_engine
 from edgedistill.errors import StageFailed
 from edgedistill.files import read_rows
 from edgedistill.methods import on_policy
@@ -137,7 +139,7 @@ def test_a_student_learns_from_a_teacher_on_a_server(
     ("said", "told"),
     [
         ({"choices": [{"text": "hello"}]}, "no `logprobs`"),
-        ({"choices": [{"logprobs": None}]}, "no token ids"),
+        ({"choices": [{"logprobs": None}]}, "no `logprobs`"),
         (
             {"choices": [{"logprobs": {"tokens": ["a"] * 5, "token_logprobs": [0.0] * 5, "top_logprobs": [{}] * 5}}]},
             "no token ids",
@@ -156,3 +158,60 @@ def test_a_server_that_tells_fewer_tokens_than_asked_is_told(serve: Callable[[An
     served = serve(lambda body: echo({**body, "logprobs": 2}))
     with open_engine(served.model) as engine, pytest.raises(StageFailed, match="likeliest tokens where 4 were asked"):
         engine.likeliest(PROMPTS, ANSWERS, 4)
+
+
+def test_minus_infinity_is_as_low_as_any_log_probability_can_be() -> None:
+    """Servers write numbers of their own for it, e.g. -9999: they must not go into a mean."""
+    told = {"tokens": ["token_id:5"], "token_logprobs": [-9999.0], "top_logprobs": [{"token_id:5": -9999.0}]}
+    found = likeliest(told, [5], 1, "here")
+    assert (found.own.tolist(), found.log_probs.tolist()) == ([-100.0], [[-100.0]])
+
+
+def test_padding_becomes_other_tokens_of_the_place_without_probability() -> None:
+    """V 4: tokens 5 and 6 stand for nothing. In the second row there is none."""
+    import numpy as np
+
+    ids = np.array([[5, 1, 6], [2, 0, 3]], dtype=np.int32)
+    log_probs = np.log(np.array([[0.5, 0.3, 0.1], [0.6, 0.3, 0.1]], dtype=np.float32))
+    found = without_padding(Likeliest(ids, log_probs, log_probs[:, 0]), 4)
+    assert found.ids.tolist() == [[0, 1, 2], [2, 0, 3]]
+    assert np.exp(found.log_probs).tolist() == [pytest.approx([0, 0.3, 0]), pytest.approx([0.6, 0.3, 0.1])]
+
+
+def test_padding_is_replaced_row_by_row_as_a_slow_loop_would() -> None:
+    import numpy as np
+
+    random = np.random.default_rng(0)
+    ids = np.stack([random.permutation(12)[:5] for _ in range(200)]).astype(np.int32)
+    log_probs = np.zeros(ids.shape, dtype=np.float32)
+    found = without_padding(Likeliest(ids, log_probs, log_probs[:, 0]), 7)
+    for before, after, values in zip(ids.tolist(), found.ids.tolist(), found.log_probs.tolist(), strict=True):
+        free = iter(token for token in range(7) if token not in before)
+        assert after == [token if token < 7 else next(free) for token in before]
+        assert values == [0.0 if token < 7 else -np.inf for token in before]
+
+
+def test_a_training_that_broke_off_asks_for_nothing_twice(
+    serve: Callable[[Answer], Served], echo: Answer, tiny_llama: Path, tmp_path: Path
+) -> None:
+    answered: list[Any] = []
+    is_broken = True
+
+    def answer(body: dict[str, Any]) -> dict[str, Any]:
+        if is_broken and len(answered) == 2:
+            return {}
+        answered.append(tuple(body["prompt"]))
+        return echo(body)
+
+    served = serve(answer).model
+    assert served.server
+    one_at_a_time = served.server.model_copy(update={"requests": Requests(tries=1, at_once=1)})
+    tutors = [Tutor(replace(served, server=one_at_a_time))]
+    rows = [(f"which is number {n}?", f"It is {n}.") for n in range(3)]
+    config = on_policy.Config(learning_rate=1e-4, batch=3, max_answer_tokens=6, top_k=4)
+    with pytest.raises(StageFailed, match="no `logprobs`"):
+        on_policy.train(tmp_path, rows, Model(tiny_llama, "s"), config, 0, tutors)
+    is_broken = False
+    on_policy.train(tmp_path, rows, Model(tiny_llama, "s"), config, 0, tutors)
+    assert len(answered) == len(set(answered)) == 3
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["curve.jsonl", "model"]

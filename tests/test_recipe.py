@@ -76,8 +76,8 @@ def test_every_problem_comes_in_one_message(tmp_path):
 
 
 def test_validation_needs_cases_and_room_for_a_prompt(tmp_path):
-    few = problems(tmp_path, WHOLE + "validate: {golden_cases: 7}\n")
-    assert few == ["validate.golden_cases: should be greater than or equal to 8, got 7"]
+    few = problems(tmp_path, WHOLE + "validate: {golden_cases: 23}\n")
+    assert few == ["validate.golden_cases: should be greater than or equal to 24, got 23"]
     (full,) = problems(tmp_path, WHOLE + "validate: {max_tokens: 64, context: 64}\n")
     assert "max_tokens 64 leaves no room for a prompt in a context of 64" in full
 

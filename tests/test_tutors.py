@@ -12,7 +12,7 @@ from edgedistill.files import read_rows, write_rows
 from edgedistill.learning import TutoredConfig
 from edgedistill.models import Model
 from edgedistill.task import Task, load
-from edgedistill.tutors import Tutor, by_rank, draw, weighed
+from edgedistill.tutors import Staff, Tutor, by_rank, draw, weighed
 
 A, B, C = (Tutor(Model(Path(name), name, name=name), weight) for name, weight in (("a", 1.0), ("b", 3.0), ("c", 4.0)))
 
@@ -72,10 +72,7 @@ class Knows:
         numbers = [int(messages[0]["content"].split("validation ")[1].split("\n")[0]) for messages in conversations]
         return [f"so <ans>{n if n < self.known else 'x'}</ans>" for n in numbers]
 
-    def __enter__(self) -> Knows:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
         pass
 
 
@@ -84,7 +81,7 @@ def test_ranks_are_by_right_answers_of_the_teacher_or_of_a_student_that_it_taugh
     weights: str, task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     right = {"a": 6, "b": 2, "c": 4, "student of a": 1, "student of b": 5, "student of c": 3}
-    monkeypatch.setattr(tutors, "open_engine", lambda model: Knows(right[model.key]))
+    monkeypatch.setattr(tutors, "open_engine", lambda model, answered: Knows(right[model.key]))
     taught: list[str] = []
 
     def pilot(folder: Path, tutor: Tutor) -> Model:
@@ -102,3 +99,32 @@ def test_ranks_are_by_right_answers_of_the_teacher_or_of_a_student_that_it_taugh
         assert taught == ["a", "b", "c"]
     scores = [row["score"] for row in read_rows(tmp_path / "tutors.jsonl")]
     assert scores == ([0.75, 0.25, 0.5] if weights == "teacher-rank" else [0.125, 0.625, 0.375])
+
+
+def test_of_the_staff_no_more_are_open_than_there_is_room_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two of three: who was asked longest ago goes, and all go at the end. A server's answers go when all went well."""
+    told: list[str] = []
+
+    class Told:
+        def __init__(self, name: str) -> None:
+            self.name = name
+            told.append(f"open {name}")
+
+        def close(self) -> None:
+            told.append(f"close {self.name}")
+
+    monkeypatch.setattr(tutors, "open_engine", lambda model, answered: Told(model.key))
+    kept = tmp_path / "answered-1.jsonl"
+    with Staff([A.model, B.model, C.model], tmp_path, 2) as staff:
+        kept.write_text("{}")
+        assert staff.engine(0) is staff.engine(0)
+        staff.engine(1)
+        staff.engine(0)
+        staff.engine(2)
+        staff.engine(1)
+    assert told == ["open a", "open b", "close b", "open c", "close a", "open b", "close b", "close c"]
+    assert not kept.exists()
+    with pytest.raises(KeyboardInterrupt), Staff([A.model], tmp_path):
+        (tmp_path / "answered-0.jsonl").write_text("{}")
+        raise KeyboardInterrupt
+    assert (tmp_path / "answered-0.jsonl").exists()

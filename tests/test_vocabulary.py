@@ -66,3 +66,29 @@ def test_students_with_other_weights_and_the_same_words_share_what_teachers_wrot
     assert Wording(Model(copy, "b")).identity() == Wording(Model(STUDENT, "a")).identity()
     other_words(copy)
     assert Wording(Model(copy, "b")).identity() != Wording(Model(STUDENT, "a")).identity()
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("config.json", None),
+        ("special_tokens_map.json", "{}"),
+        ("added_tokens.json", "{}"),
+        ("generation_config.json", "{}"),
+    ],
+)
+def test_whatever_turns_text_into_ids_and_ends_an_answer_is_part_of_the_wording(
+    name: str, text: str | None, copy: Path
+) -> None:
+    before = Wording(Model(copy, "a")).identity()
+    config = json.loads((copy / "config.json").read_text())
+    (copy / name).write_text(text or json.dumps({**config, "eos_token_id": 7}))
+    assert Wording(Model(copy, "b")).identity() != before
+
+
+def test_the_size_of_a_student_is_no_part_of_its_wording(copy: Path) -> None:
+    """So that one teacher writes once for a whole family."""
+    before = Wording(Model(copy, "a")).identity()
+    config = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps({**config, "num_hidden_layers": 99}))
+    assert Wording(Model(copy, "b")).identity() == before

@@ -17,7 +17,7 @@ from edgedistill.accelerators import Accelerator
 from edgedistill.cost import Work
 from edgedistill.models import Model, Shape
 from edgedistill.plan import Fit
-from edgedistill.predictor import calibration
+from edgedistill.predictor import own_board
 from edgedistill.predictor.estimate import Estimate
 from edgedistill.predictor.parameters import BASIS
 from edgedistill.quants import QuantEntry
@@ -92,7 +92,7 @@ def _fits(made: Recipe, device: Target, shape: Shape | None) -> list[Fit]:
     budgets = device.budgets.replaced_by(made.budgets)
     listed = [quant for config in made.package for quant in getattr(config, "quants", ())]
     quants = [quant for quant in listed if isinstance(quant, QuantEntry)]
-    pair, context = calibration.stored(device.name), made.validation.context
+    pair, context = own_board.stored(device.name), made.validation.context
     return [plan.fit(shape, device, budgets, quant, context, pair=pair) for quant in quants if shape]
 
 

@@ -122,11 +122,12 @@ class HfEngine:
         answers: Sequence[Sequence[int]],
         count: int,
         *,
+        vocabulary: int | None = None,
         on_done: Callable[[int], None] = lambda n: None,
     ) -> list[Likeliest]:
         from edgedistill.ml.likelihood import likeliest
 
-        return likeliest(self.decoder, prompts, answers, count, on_done)
+        return likeliest(self.decoder, prompts, answers, count, vocabulary, on_done)
 
     def close(self) -> None:
         if self._decoder is not None:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 VERSION = 2
 FORMAT = "gguf"
+PACKAGES = ("llama-cpp-python",)
 
 SIDE_BY_SIDE = 32
 """Sequences that decode together, each with a cache of its own."""
@@ -53,7 +54,7 @@ def open_file(path: Path, *, context: int | None, threads: int | None = None) ->
 
     context  None: what the model was trained for.
     threads  None: OMP_NUM_THREADS, or as many as this process has cores.
-    Raises   UsageError when llama.cpp cannot load the file, IntegrityError for one that it should not even see.
+    Raises   CannotRun when llama.cpp cannot load the file, IntegrityError for one that it should not even see.
     """
     if path.is_file():
         gguf_head.check(path)
@@ -288,14 +289,16 @@ class Engine:
         answers: Sequence[Sequence[int]],
         count: int,
         *,
+        vocabulary: int | None = None,
         on_done: Callable[[int], None] = lambda n: None,
     ) -> list[Likeliest]:
         self._check_lengths([len(prompt) + len(answer) for prompt, answer in zip(prompts, answers, strict=True)])
-        from edgedistill.ml.sampling import likeliest
+        from edgedistill.ml.sampling import likeliest, log_softmax
 
         found = []
         for prompt, answer in zip(prompts, answers, strict=True):
-            found.append(likeliest(self._step_log_probs(prompt, answer[:-1]), answer, count))
+            log_probs = log_softmax(self._step_log_probs(prompt, answer[:-1])[:, :vocabulary])
+            found.append(likeliest(log_probs, answer, count))
             on_done(1)
         return found
 

@@ -172,9 +172,12 @@ class OpenAiEngine:
         answers: Sequence[Sequence[int]],
         count: int,
         *,
+        vocabulary: int | None = None,
         on_done: Callable[[int], None] = lambda n: None,
     ) -> list[Likeliest]:
         """By `/completions` with the ids as the prompt, which the server echoes with log probabilities.
+
+        A server tells its likeliest tokens and no more, so what it gives to padding is not shared out: it is missing.
 
         Source  vLLM 0.26, entrypoints/openai/completion: `echo` without new tokens, `return_tokens_as_token_ids`
         Raises  StageFailed when the server echoes nothing of the kind
@@ -185,11 +188,12 @@ class OpenAiEngine:
         with ThreadPoolExecutor(self._config.requests.at_once, "openai") as pool:
             try:
                 asked = [
-                    pool.submit(echoed.ask, self._server, self._config, self._answered, [*prompt, *answer], count)
+                    pool.submit(echoed.ask, self._server, self._config, self._answered, prompt, answer, count)
                     for prompt, answer in zip(prompts, answers, strict=True)
                 ]
                 for future, answer in zip(asked, answers, strict=True):
-                    found.append(echoed.likeliest(future.result(), answer, count, self._server.address))
+                    told = echoed.likeliest(future.result(), answer, count, self._server.address)
+                    found.append(echoed.without_padding(told, vocabulary) if vocabulary else told)
                     on_done(1)
             except BaseException as error:
                 self._server.stop(cut=not isinstance(error, Exception))

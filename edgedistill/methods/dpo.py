@@ -24,7 +24,7 @@ from edgedistill.tutors import Tutor
 if TYPE_CHECKING:
     from edgedistill.ml.turns import Turn
 
-VERSION = 1
+VERSION = 2  # 2: an answer that was cut off has no end token
 
 
 class Config(LearnConfig):
@@ -66,7 +66,8 @@ def train(
     """Raise the odds of the rows' answers over the student's own. Tutors are not asked.
 
     Leaves  model/, curve.jsonl with reward_margin, reward_accuracy and kl; pairs.jsonl: prompt, chosen, rejected
-    Returns pairs trained on, pairs left out as too long, rows whose answer is the student's own already (alike), steps
+    Returns pairs trained on, pairs left out as too long, rows whose answer is the student's own already (alike), steps,
+            tokens that the student read
     Raises  StageFailed when no pair is left, or the loss is no longer a number
     """
     drawn = responses.drawn(out, [prompt for prompt, _ in rows], student, config.sampling, seed)
@@ -87,7 +88,7 @@ def train(
     with training.settled():
         tokenizer, chosen, rejected = _encoded(student, pairs, config)
         trainer, steps = _trainer(out, student, tokenizer, chosen, rejected, config, seed)
-        training.run(trainer, "distill", out, total=steps, checkpoint_steps=config.checkpoint_steps)
+        tokens = training.run(trainer, "distill", out, total=steps, checkpoint_steps=config.checkpoint_steps)
         trained = trainer.model.merge_and_unload() if config.lora_rank else trainer.model
         weights.save(trained, student, out / "model")
         del trainer, trained
@@ -96,17 +97,25 @@ def train(
     alike = sum(
         all(text.strip() == answer.strip() for text in own) for (_, answer), own in zip(rows, drawn, strict=True)
     )
-    return {"rows": len(chosen), "too_long": len(pairs) - len(chosen), "alike": alike, "steps": steps}
+    return {"rows": len(chosen), "too_long": len(pairs) - len(chosen), "alike": alike, "steps": steps, "tokens": tokens}
 
 
 def _encoded(student: Model, pairs: list[tuple[str, str, str]], config: Config) -> tuple[Any, list[Turn], list[Turn]]:
-    """Tokenizer, chosen and rejected turns of the pairs that are short enough."""
-    from edgedistill.ml.turns import end_ids, load_tokenizer, turns
+    """Tokenizer, chosen and rejected turns of the pairs that are short enough.
+
+    A rejected answer that was cut off has no end token: unlearning that would be unlearning to stop.
+    """
+    from edgedistill.ml.turns import Turn, end_ids, load_tokenizer, turns
 
     tokenizer = load_tokenizer(student.path)
     ends = end_ids(student.path, tokenizer)
     chosen = turns(tokenizer, ends, [(prompt, text) for prompt, text, _ in pairs])
-    rejected = turns(tokenizer, ends, [(prompt, text) for prompt, _, text in pairs])
+    drawn = tokenizer([text for _, _, text in pairs], add_special_tokens=False)["input_ids"]
+    ended = turns(tokenizer, ends, [(prompt, text) for prompt, _, text in pairs])
+    rejected = [
+        turn if responses.came_to_an_end(len(ids), config.sampling) else Turn(turn.prompt_ids, ids)
+        for turn, ids in zip(ended, drawn, strict=True)
+    ]
     kept = [both for both in zip(chosen, rejected, strict=True) if max(map(len, both)) <= config.max_tokens]
     if not kept:
         raise StageFailed(

@@ -13,7 +13,6 @@ Source  GKD, arXiv:2306.13649v3, algorithm 1 and eq. 1; `sampled`: On-Policy Dis
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -22,15 +21,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from edgedistill import vocabulary
-from edgedistill.engine import Engine, Likeliest, user
+from edgedistill.engine import Likeliest, user
 from edgedistill.errors import StageFailed
 from edgedistill.learning import TutoredConfig
 from edgedistill.log import say
 from edgedistill.methods import sft
 from edgedistill.models import Model
-from edgedistill.sections import Asks
-from edgedistill.shards import on_demand, seed_of
-from edgedistill.tutors import Tutor
+from edgedistill.sections import Asks, NotIdentity
+from edgedistill.shards import seed_of
+from edgedistill.tutors import Staff, Tutor
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,7 +37,7 @@ if TYPE_CHECKING:
     from edgedistill.ml.lessons import Item
     from edgedistill.ml.turns import Turn
 
-VERSION = 1
+VERSION = 2  # 2: the 64 likeliest tokens in place of all
 
 
 class Config(TutoredConfig):
@@ -51,9 +50,9 @@ class Config(TutoredConfig):
     for servers that tell the log probabilities of given tokens only; it needs own_share 1 and temperature 1."""
     jsd_beta: Annotated[float, Field(gt=0, lt=1)] = 0.5
     """With `jsd`: weight of the teacher in the mixture; near 0 as forward, near 1 as reverse."""
-    top_k: Annotated[int, Field(ge=1)] | None = None
-    """Likeliest tokens that the teacher tells at each place; all others are one bin. None: the whole vocabulary, which
-    for large ones takes much memory. A server tells 20 or so."""
+    top_k: Annotated[int, Field(ge=1)] | None = 64
+    """Likeliest tokens that the teacher tells at each place; all others are one bin. Servers often tell 20 at most.
+    None: the whole vocabulary, which for large ones takes much memory, and which no server tells."""
     temperature: Annotated[float, Field(gt=0, le=2)] = 1.0
     """Of the student's answers (GKD: 1)."""
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
@@ -63,10 +62,22 @@ class Config(TutoredConfig):
     vocabulary: Literal["equal", "padded", "text"] = "equal"
     """What teacher and student must share. `padded`: the tokenizer; embeddings may be padded to other sizes. `text`:
     with another tokenizer the student learns the rows' text, as `sft` does."""
+    open_teachers: Annotated[Annotated[int, Field(ge=1)] | None, NotIdentity] = None
+    """With several teachers: how many are in memory at once, beside the student. A closed one is loaded again when its
+    turn comes, which takes time at nearly every step. None: all of them."""
 
     @property
     def asks(self) -> Asks:
         return Asks(student_answers=self.epochs, teacher_scores=self.epochs)
+
+    @property
+    def teachers_beside(self) -> int:
+        there = len(self.teachers) + bool(self.own_weight)
+        return min(there, self.open_teachers or there)
+
+    @property
+    def why_no_server(self) -> str | None:
+        return "`top_k` is to be given" if self.top_k is None and self.divergence != "sampled" else None
 
     @model_validator(mode="after")
     def _sampled_is_on_policy(self) -> Self:
@@ -81,7 +92,7 @@ def train(
     """Draw the student's distributions towards its tutors', on its own answers and on the rows'.
 
     Leaves  model/, curve.jsonl with divergence (nats per token, mean over answers) and sampled (share of own answers)
-    Returns rows trained on, rows left out as too long, steps
+    Returns rows trained on, rows left out as too long, steps, tokens that the student read
     Raises  StageFailed when no row is short enough, or the loss is no longer a number
     """
     assert tutors, "on_policy needs a tutor"
@@ -101,19 +112,20 @@ def train(
             f"distill: all {len(rows):,} rows are longer than {config.max_tokens} tokens, with room for an answer",
             "raise `distill.max_tokens`, or lower `distill.max_answer_tokens`",
         )
-    with ExitStack() as stack:
-        engines = [stack.enter_context(on_demand(tutor.model))() for tutor in tutors]
+    with Staff([tutor.model for tutor in tutors], out, config.open_teachers) as staff:
         asked = [rows[row][0] for row in kept]
-        shown = [_prompts(engine, tutor, asked) for engine, tutor in zip(engines, tutors, strict=True)]
+        shown = [_prompts(staff, number, asked) for number in range(len(tutors))]
         size = vocabulary.rows_of(student)
-        lesson = Corrected([encoded[row] for row in kept], shown, engines, ends, size, config, seed)
-        steps = learn(out, student, lesson, [sizes[row] for row in kept], config, seed, tutors)
-    return {"rows": len(kept), "too_long": len(rows) - len(kept), "steps": steps}
+        lesson = Corrected([encoded[row] for row in kept], shown, staff, ends, size, config, seed)
+        learned = learn(out, student, lesson, [sizes[row] for row in kept], config, seed, tutors)
+    return {"rows": len(kept), "too_long": len(rows) - len(kept), **learned}
 
 
-def _prompts(engine: Engine, tutor: Tutor, prompts: list[str]) -> dict[int, list[int]]:
+def _prompts(staff: Staff, number: int, prompts: list[str]) -> dict[int, list[int]]:
     """By row, in the tutor's own template; a server's is not known, so the student's stands for it: nothing."""
-    return {} if tutor.model.server else {row: engine.token_ids(user(text)) for row, text in enumerate(prompts)}
+    if staff.models[number].server:
+        return {}
+    return {row: staff.engine(number).token_ids(user(text)) for row, text in enumerate(prompts)}
 
 
 @dataclass(frozen=True)
@@ -123,7 +135,7 @@ class Corrected:
     turns: list[Turn]
     shown: list[dict[int, list[int]]]
     """By tutor: each row's prompt as the tutor sees it; empty: as the student does."""
-    engines: list[Engine]
+    staff: Staff
     ends: tuple[int, ...]
     size: int
     """Rows of the student's embedding."""
@@ -134,13 +146,14 @@ class Corrected:
         return len(items)
 
     def loss(self, model: Any, items: Sequence[Item]) -> tuple[Tensor, dict[str, float]]:
-        from edgedistill.ml.lessons import answer_logits, answer_mask, split
+        from edgedistill.ml.answer_logits import at_answers
+        from edgedistill.ml.lessons import answer_mask, split
         from edgedistill.ml.losses import mean_log_probs
 
         is_own = self._is_own(items)
         turns = self._drawn(model, items) if is_own else [self.turns[item.row] for item in items]
-        logits, targets = answer_logits(model, turns)
-        apart = self._apart(logits, targets, self._corrections(items, turns))
+        said = (tensor.to(model.device) for tensor in self._stacked(self._corrections(items, turns)))
+        apart = at_answers(model, turns, self._apart, *said)
         # Of each answer the mean over its tokens, as for log-probabilities.
         total = mean_log_probs(split(apart, turns), answer_mask(turns, apart.device)).sum()
         return total, {"divergence": total.item(), "sampled": float(is_own) * len(items)}
@@ -174,28 +187,35 @@ class Corrected:
         count = 1 if self.config.divergence == "sampled" else min(self.config.top_k or self.size, self.size)
         # The student's mixed precision is not the tutor's.
         with torch.autocast("cuda" if torch.cuda.is_available() else "cpu", enabled=False):
-            return self.engines[tutor].likeliest(
-                [shown[item.row] for item in items], [turn.completion_ids for turn in turns], count
+            return self.staff.engine(tutor).likeliest(
+                [shown[item.row] for item in items],
+                [turn.completion_ids for turn in turns],
+                count,
+                vocabulary=self.size,
             )
 
-    def _apart(self, logits: Tensor, targets: Tensor, said: list[Likeliest]) -> Tensor:
-        """(N,) divergence at each token, in nats."""
+    def _stacked(self, said: list[Likeliest]) -> tuple[Tensor, ...]:
+        """Of all N tokens: the log-probabilities (N,) of the drawn ones; or (N, V) of the whole vocabulary; or the ids
+        (N, K) and log-probabilities (N, K + 1) of the likeliest and the rest."""
         import numpy as np
         import torch
 
-        from edgedistill.ml.hint_shards import within_vocabulary
-        from edgedistill.ml.losses import sampled_reverse_kl, top_kd_loss, with_rest
+        from edgedistill.ml.losses import with_rest
 
-        device = logits.device
+        def stacked(name: str) -> Tensor:
+            return torch.from_numpy(np.concatenate([getattr(one, name) for one in said]))
+
         if self.config.divergence == "sampled":
-            own = -torch.nn.functional.cross_entropy(logits.float(), targets, reduction="none")
-            return sampled_reverse_kl(own, torch.from_numpy(np.concatenate([one.own for one in said])).to(device))
-        ids, log_probs = (
-            np.concatenate(parts) for parts in zip(*((one.ids, one.log_probs) for one in said), strict=True)
-        )
-        ids, log_probs = within_vocabulary(ids, log_probs, logits.shape[1])
-        teacher = torch.from_numpy(log_probs).to(device)
-        if ids.shape[1] < logits.shape[1]:
-            teacher = with_rest(teacher)
-        places = torch.from_numpy(ids).long().to(device)
-        return top_kd_loss(logits, places, teacher, self.config.divergence, self.config.jsd_beta)
+            return (stacked("own"),)
+        if said[0].ids.shape[1] == self.size:
+            return (stacked("log_probs"),)
+        return stacked("ids").long(), with_rest(stacked("log_probs"))
+
+    def _apart(self, logits: Tensor, targets: Tensor, *said: Tensor) -> Tensor:
+        """(n,) divergence at each token, in nats; `said` as `_stacked` returns it."""
+        from edgedistill.ml.losses import own_log_probs, sampled_reverse_kl, top_kd_loss
+
+        *ids, teacher = said
+        if self.config.divergence == "sampled":
+            return sampled_reverse_kl(own_log_probs(logits, targets), teacher)
+        return top_kd_loss(logits, ids[0] if ids else None, teacher, self.config.divergence, self.config.jsd_beta)

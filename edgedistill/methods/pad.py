@@ -7,7 +7,9 @@ can answer at all.
 
 Source  PAD, arXiv:2502.14272, and github.com/EganGu/PAD at 89f2a91. From there: 5 samples of which 4 are kept,
         temperature 1, top-p 0.95, beta 10, learning rate 8e-7, cosine, 10% warm-up, 1 epoch, 128 prompts a step. Groups
-        for larger n and the share of `sft_weight` are ours: the paper's are not known
+        for larger n and the share of `sft_weight` are ours: the paper's are not known. The code drops a prompt unless
+        the teacher's choice probability is above 0.5 for one of its responses and not for another; here none is
+        dropped for what the teacher thinks of its responses
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ from edgedistill.tutors import Tutor
 if TYPE_CHECKING:
     from edgedistill.ml.ranking import Group
 
-VERSION = 1
+VERSION = 2  # 2: the end of a response is ranked too
 
 _PROMPTS = 32
 """Of one shard of scores."""
@@ -95,6 +97,10 @@ class Config(TutoredConfig):
         return Sampling(self.samples, self.temperature, self.top_p, self.max_answer_tokens)
 
     @property
+    def why_no_server(self) -> str | None:
+        return "it asks how likely given texts are"
+
+    @property
     def asks(self) -> Asks:
         n = self.responses
         scores = (n if self.alpha > 0 else 0) + (3 * n * (n - 1) if self.alpha < 1 else 0)
@@ -118,8 +124,8 @@ def train(
 
     Leaves  model/, curve.jsonl with teacher_entropy (nats) and agreement on the best response (0-1), responses.jsonl:
             prompt, tutor, responses, teacher_log_probs, teacher_choices, scores, neither (0-1)
-    Returns prompts trained on, prompts left out as too long, with too few different responses (too_alike), steps, the
-            means of teacher_entropy and neither
+    Returns prompts trained on, prompts left out as too long, with too few different responses (too_alike), steps,
+            tokens that the student read, the means of teacher_entropy and neither
     Raises  StageFailed when no prompt is left, or the loss is no longer a number
     """
     assert tutors, "pad needs a tutor"
@@ -141,12 +147,12 @@ def train(
     lengths = [max(map(len, group.answers)) for group in groups]
     # Groups that change from epoch to epoch are all there already.
     passes = config if config.together == config.responses else config.model_copy(update={"epochs": 1})
-    steps = learn(out, student, lesson, lengths, passes, seed)
+    learned = learn(out, student, lesson, lengths, passes, seed)
     return {
         "rows": places,
         "too_long": too_long,
         "too_alike": len(rows) - len(chosen),
-        "steps": steps,
+        **learned,
         **_told(groups, scored, config),
     }
 
@@ -197,18 +203,23 @@ def _groups(
 ) -> tuple[list[Group], int, int]:
     """The groups, of all epochs where they change; how many prompts they are of; how many prompts are too long.
 
-    Responses have no end-of-turn token: one that was cut off has none, and the teacher scores the same tokens.
+    A response that came to its end has the end-of-turn token, so that stopping is ranked and learned as well; one that
+    was cut off has none. The teacher's scores are of the text alone.
     """
     from edgedistill.ml.ranking import Group
     from edgedistill.ml.turns import Turn, end_ids, load_tokenizer, turns
 
     tokenizer = load_tokenizer(student.path)
-    taught = turns(tokenizer, end_ids(student.path, tokenizer), rows)
+    ends = end_ids(student.path, tokenizer)
+    taught = turns(tokenizer, ends, rows)
     groups: list[Group] = []
     too_long = 0
     for number, (turn, row) in enumerate(zip(taught, scored, strict=True)):
         ids = tokenizer(row["responses"], add_special_tokens=False)["input_ids"]
-        answers = [Turn(turn.prompt_ids, own) for own in ids]
+        answers = [
+            Turn(turn.prompt_ids, [*own, ends[0]] if responses.came_to_an_end(len(own), config.sampling) else own)
+            for own in ids
+        ]
         if max(map(len, (*answers, turn))) > config.max_tokens:
             too_long += 1
             continue

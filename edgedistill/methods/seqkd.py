@@ -12,6 +12,7 @@ Source  Kim and Rush 2016, arXiv:1606.07947v4, eq. 5 and sec. 3.2; several teach
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,7 +20,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from edgedistill import tutors as teaching
-from edgedistill.engine import user
+from edgedistill.engine import Engine, user
 from edgedistill.errors import StageFailed
 from edgedistill.files import write_rows
 from edgedistill.learning import TutoredConfig
@@ -31,7 +32,7 @@ from edgedistill.sections import Asks
 from edgedistill.shards import Row, on_demand, seed_of, shard, shard_path
 from edgedistill.tutors import Tutor
 
-VERSION = 1
+VERSION = 2  # 2: answers may be checked, and drawn again
 
 _SHARD = 64
 
@@ -46,7 +47,12 @@ class Config(TutoredConfig):
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
     """The fewest likeliest tokens that together reach this are drawn from."""
     max_answer_tokens: Annotated[int, Field(ge=4)] = 256
-    """Room for one answer. One without `<ans>…</ans>` by then is dropped and counted."""
+    """Room for one answer. One without `<ans>…</ans>` by then is not usable."""
+    check_answers: bool = False
+    """Use only answers that say between `<ans>` and `</ans>` what the row's own does, as `tailor.check_answers` has
+    rows do."""
+    attempts: Annotated[int, Field(ge=1)] = 1
+    """Draws of an answer until one is usable. What is not usable then is dropped and counted."""
 
     @property
     def asks(self) -> Asks:
@@ -59,57 +65,84 @@ def train(
     """Let the tutors answer the rows' prompts, one tutor for each prompt, and teach the student their answers.
 
     Leaves  model/, curve.jsonl, and answers.jsonl: prompt, answer, tutor (its place among them), kept
+    Returns what sft does, and answers that could not be used (unusable)
     Raises  StageFailed when no answer can be used
     """
     assert tutors, "seqkd needs a tutor"
-    prompts = [prompt for prompt, _ in rows for _ in range(config.answers)]
-    written = _answers(out, prompts, config, seed, tutors)
+    written = _answers(out, [row for row in rows for _ in range(config.answers)], config, seed, tutors)
     write_rows(out / "answers.jsonl", written)
     kept = [(row["prompt"], row["answer"]) for row in written if row["kept"]]
     if not kept:
         raise StageFailed(
-            f"distill: none of {len(written):,} answers of the teachers has <ans>…</ans>",
-            "raise `distill.max_answer_tokens`, or lower `distill.temperature`",
+            f"distill: none of {len(written):,} answers of the teachers has "
+            f"{'the answer of its row' if config.check_answers else '<ans>…</ans>'}",
+            "raise `distill.max_answer_tokens` or `distill.attempts`, or lower `distill.temperature`",
         )
     counts = sft.train(out, kept, student, config, seed)
     return {**counts, "unusable": len(written) - len(kept)}
 
 
-def _answers(out: Path, prompts: list[str], config: Config, seed: int, tutors: Sequence[Tutor]) -> list[Row]:
-    """One row per prompt, in order; tutors are opened one after another."""
+def _answers(out: Path, asked: list[tuple[str, str]], config: Config, seed: int, tutors: Sequence[Tutor]) -> list[Row]:
+    """One row per asked one, in order; tutors are opened one after another."""
     found: dict[int, Row] = {}
-    for number, tutor, own in teaching.shared(tutors, len(prompts), seed):
-        rows = _answers_of(tutor, number, out, [prompts[place] for place in own], config, seed)
+    for number, tutor, own in teaching.shared(tutors, len(asked), seed):
+        rows = _answers_of(tutor, number, out, [asked[place] for place in own], config, seed)
         found |= dict(zip(own, rows, strict=True))
-    return [found[place] for place in range(len(prompts))]
+    return [found[place] for place in range(len(asked))]
 
 
-def _answers_of(tutor: Tutor, number: int, out: Path, prompts: list[str], config: Config, seed: int) -> list[Row]:
+def _answers_of(
+    tutor: Tutor, number: int, out: Path, asked: list[tuple[str, str]], config: Config, seed: int
+) -> list[Row]:
     """Those of one tutor, in shards."""
-    parts = [prompts[start : start + _SHARD] for start in range(0, len(prompts), _SHARD)]
+    parts = [asked[start : start + _SHARD] for start in range(0, len(asked), _SHARD)]
     folder = out / "shards" / "answers" / str(number)
     done = sum(len(part) for at, part in enumerate(parts) if shard_path(folder, at).is_file())
     found: list[Row] = []
-    with on_demand(tutor.model, out) as opened, progress("answers", len(prompts), done) as advance:
+    with on_demand(tutor.model, out) as opened, progress("answers", len(asked), done) as advance:
         for at, part in enumerate(parts):
 
-            def make(part: list[str] = part, at: int = at) -> list[Row]:
-                texts = opened().generate(
-                    [user(prompt) for prompt in part],
-                    max_tokens=config.max_answer_tokens,
-                    temperature=config.temperature,
-                    top_p=config.top_p,
-                    seed=seed_of(seed, "seqkd", number, at),
-                    on_done=advance,
-                )
+            def make(part: list[tuple[str, str]] = part, at: int = at) -> list[Row]:
+                texts = _drawn(opened(), part, config, seed_of(seed, "seqkd", number, at))
+                advance(len(part))
                 return [
-                    {"prompt": prompt, "answer": text, "tutor": number, "kept": _is_usable(text)}
-                    for prompt, text in zip(part, texts, strict=True)
+                    {"prompt": prompt, "answer": text, "tutor": number, "kept": _is_usable(text, own, config)}
+                    for (prompt, own), text in zip(part, texts, strict=True)
                 ]
 
             found += shard(folder, at, make)
     return found
 
 
-def _is_usable(text: str) -> bool:
-    return bool(extract_answer(text))
+def _drawn(engine: Engine, asked: list[tuple[str, str]], config: Config, seed: int) -> list[str]:
+    """An answer to each; those that are not usable are drawn again, while there are attempts left."""
+    texts = [""] * len(asked)
+    left = list(range(len(asked)))
+    for attempt in range(config.attempts):
+        answers = engine.generate(
+            [user(asked[place][0]) for place in left],
+            max_tokens=config.max_answer_tokens,
+            temperature=config.temperature,
+            top_p=config.top_p,
+            seed=seed_of(seed, "attempt", attempt) if attempt else seed,
+        )
+        for place, text in zip(left, answers, strict=True):
+            texts[place] = text
+        left = [place for place in left if not _is_usable(texts[place], asked[place][1], config)]
+        if not left:
+            break
+    return texts
+
+
+def _is_usable(text: str, own: str, config: Config) -> bool:
+    """`own` is the row's answer."""
+    answer = extract_answer(text)
+    return bool(answer) and (not config.check_answers or _content(answer) == _content(extract_answer(own)))
+
+
+def _content(answer: str | None) -> Any:
+    """What an answer says: a JSON value, or words without regard to case and spacing."""
+    try:
+        return json.loads(answer or "")
+    except ValueError:
+        return " ".join((answer or "").casefold().split())

@@ -36,7 +36,7 @@ def train(
     """Teach the student to answer each prompt (user message) with its completion. Tutors are not asked.
 
     Leaves  model/ and curve.jsonl
-    Returns rows trained on, rows left out as too long, steps
+    Returns rows trained on, rows left out as too long, steps, tokens that the student read
     Raises  StageFailed when no row is short enough, or the loss is no longer a number
     """
     from edgedistill.ml import training, weights
@@ -52,13 +52,13 @@ def train(
                 "raise `distill.max_tokens`",
             )
         trainer, steps = _trainer(out, student, tokenizer, kept, config, seed)
-        training.run(trainer, "distill", out, total=steps, checkpoint_steps=config.checkpoint_steps)
+        tokens = training.run(trainer, "distill", out, total=steps, checkpoint_steps=config.checkpoint_steps)
         trained = trainer.model.merge_and_unload() if config.lora_rank else trainer.model
         weights.save(trained, student, out / "model")
         del trainer, trained
         weights.free()
     training.finish(out)
-    return {"rows": len(kept), "too_long": len(rows) - len(kept), "steps": steps}
+    return {"rows": len(kept), "too_long": len(rows) - len(kept), "steps": steps, "tokens": tokens}
 
 
 def _trainer(

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from edgedistill.ml.lessons import Item
     from edgedistill.ml.turns import Turn
 
-VERSION = 1
+VERSION = 2  # 2: what a teacher gives to padding is shared out
 
 
 class Config(TutoredConfig):
@@ -47,8 +47,8 @@ class Config(TutoredConfig):
     """Share of the loss that is the cross-entropy of the rows' own tokens, as `sft` has it."""
     vocabulary: Literal["equal", "padded", "text"] = "equal"
     """What teacher and student must share. `padded`: the tokenizer; embeddings may be padded to other sizes, and what
-    the teacher gives to padding counts as rest. `text`: with another tokenizer the student learns the rows' text, as
-    `sft` does."""
+    the teacher gives to padding is shared by the other tokens. `text`: with another tokenizer the student learns the
+    rows' text, as `sft` does."""
 
     @property
     def hints(self) -> HintsConfig:
@@ -66,7 +66,7 @@ def train(
     """Draw the student's distributions over the rows' tokens towards those that the tutors wrote down.
 
     Leaves  model/ and curve.jsonl with the divergence in nats per token
-    Returns rows trained on, rows left out as too long, steps
+    Returns rows trained on, rows left out as too long, steps, tokens that the student read
     Raises  StageFailed when no row is short enough, or the loss is no longer a number
     """
     written = [tutor.hints for tutor in tutors if tutor.hints]
@@ -86,9 +86,13 @@ def train(
             f"distill: all {len(rows):,} rows are longer than {config.max_tokens} tokens", "raise `distill.max_tokens`"
         )
     shards = [HintShards(hints.folder) for hints in written]
-    lesson = Cached([encoded[row] for row in kept], kept, shards, config)
-    steps = learn(out, student, lesson, [len(encoded[row]) for row in kept], config, seed, tutors)
-    return {"rows": len(kept), "too_long": len(rows) - len(kept), "steps": steps}
+    places = tutors[0].places or range(len(rows))
+    for shard in shards:
+        lengths = [shard.length(places[row]) for row in kept]
+        assert lengths == [len(encoded[row].completion_ids) for row in kept], "these hints are of other rows"
+    lesson = Cached([encoded[row] for row in kept], [places[row] for row in kept], shards, config)
+    learned = learn(out, student, lesson, [len(encoded[row]) for row in kept], config, seed, tutors)
+    return {"rows": len(kept), "too_long": len(rows) - len(kept), **learned}
 
 
 @dataclass(frozen=True)
@@ -108,15 +112,20 @@ class Cached:
     def loss(self, model: Any, items: Sequence[Item]) -> tuple[Tensor, dict[str, float]]:
         import torch
 
-        from edgedistill.ml.lessons import answer_logits
-        from edgedistill.ml.losses import top_kd_loss
+        from edgedistill.ml.answer_logits import at_answers
 
-        logits, targets = answer_logits(model, [self.turns[item.row] for item in items])
         hints = [self.shards[item.tutor].row(self.numbers[item.row]) for item in items]
-        ids, teacher = (torch.cat(parts).to(logits.device) for parts in zip(*hints, strict=True))
-        apart = top_kd_loss(logits, ids, teacher, self.config.divergence, self.config.jsd_beta).sum()
-        told = {"divergence": apart.item()}
-        if not (hard := self.config.hard_weight):
-            return apart, told
-        surprise = torch.nn.functional.cross_entropy(logits.float(), targets, reduction="sum")
-        return (1 - hard) * apart + hard * surprise, told
+        ids, teacher = (torch.cat(parts).to(model.device) for parts in zip(*hints, strict=True))
+        apart, own = at_answers(model, [self.turns[item.row] for item in items], self._judge, ids, teacher).sum(dim=0)
+        hard = self.config.hard_weight
+        return (1 - hard) * apart - hard * own if hard else apart, {"divergence": apart.item()}
+
+    def _judge(self, logits: Tensor, targets: Tensor, ids: Tensor, teacher: Tensor) -> Tensor:
+        """(n, 2): divergence, and log-probability of the row's own token, or 0 where that has no weight."""
+        import torch
+
+        from edgedistill.ml.losses import own_log_probs, top_kd_loss
+
+        apart = top_kd_loss(logits, ids, teacher, self.config.divergence, self.config.jsd_beta)
+        own = own_log_probs(logits, targets) if self.config.hard_weight else torch.zeros_like(apart)
+        return torch.stack([apart, own], dim=1)

@@ -42,14 +42,11 @@ def bytes_per_token(kept: int, vocabulary: int) -> int:
 
 
 def write(path: Path, rows: Sequence[Likeliest | None], kept: int, vocabulary: int) -> None:
-    """One shard, whole or not at all; None for a row that was left out.
-
-    vocabulary  rows of the student's embedding: what the teacher has beyond them is part of the rest
-    """
+    """One shard, whole or not at all; None for a row that was left out. `vocabulary`: rows of the student's embedding,
+    and all ids are below it."""
     present = [row for row in rows if row is not None]
     ids = np.concatenate([row.ids[:, :kept] for row in present] or [np.zeros((0, kept), np.int32)])
     log_probs = np.concatenate([row.log_probs[:, :kept] for row in present] or [np.zeros((0, kept), np.float32)])
-    ids, log_probs = within_vocabulary(ids, log_probs, vocabulary)
     if ids.shape[1] < vocabulary:
         log_probs = with_rest(torch.from_numpy(log_probs.astype(np.float32))).numpy()
     content = {
@@ -62,20 +59,6 @@ def write(path: Path, rows: Sequence[Likeliest | None], kept: int, vocabulary: i
     with full_disk_is_an_os_error(path.parent):
         save_file(content, beside)
     beside.replace(path)
-
-
-def within_vocabulary(ids: np.ndarray, log_probs: np.ndarray, vocabulary: int) -> tuple[np.ndarray, np.ndarray]:
-    """Tokens of a teacher's padding, which the student does not have, become others of the place with probability 0.
-
-    Shapes   ids, log_probs, and what is returned  (N, K)
-    """
-    is_padding = ids >= vocabulary
-    found = ids.copy()
-    for row in np.nonzero(is_padding.any(axis=1))[0]:
-        taken = set(found[row][~is_padding[row]].tolist())  # the ids of a place must differ
-        free = (token for token in range(vocabulary) if token not in taken)
-        found[row][is_padding[row]] = [next(free) for _ in range(int(is_padding[row].sum()))]
-    return found, np.where(is_padding, -np.inf, log_probs).astype(np.float32)
 
 
 class HintShards:

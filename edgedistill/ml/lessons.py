@@ -53,8 +53,8 @@ def learn(
     config: LearnConfig,
     seed: int,
     tutors: Sequence[Tutor] = (),
-) -> int:
-    """Teach the student; leaves model/ and curve.jsonl, returns the number of steps.
+) -> dict[str, int]:
+    """Teach the student; leaves model/ and curve.jsonl, returns `steps` and `tokens` that the student read.
 
     lengths  tokens of the longest sequence of each row: rows of like length go through the model together
     tutors   one of them has its turn in each optimizer step
@@ -63,13 +63,13 @@ def learn(
     with training.settled():
         plan = training.schedule(lengths, epochs=config.epochs, batch=config.batch, chunk=config.chunk, seed=seed)
         trainer = _trainer(out, student, lesson, _items(plan, tutors, seed), plan, config, seed)
-        training.run(trainer, "distill", out, total=plan.steps, checkpoint_steps=config.checkpoint_steps)
+        tokens = training.run(trainer, "distill", out, total=plan.steps, checkpoint_steps=config.checkpoint_steps)
         trained = trainer.model.merge_and_unload() if config.lora_rank else trainer.model
         weights.save(trained, student, out / "model")
         del trainer, trained
         weights.free()
     training.finish(out)
-    return plan.steps
+    return {"steps": plan.steps, "tokens": tokens}
 
 
 def _items(plan: training.Schedule, tutors: Sequence[Tutor], seed: int) -> list[Item]:
@@ -135,30 +135,6 @@ class LessonTrainer(Trainer):  # type: ignore[misc]
             logs |= {name: value / self._counted for name, value in self._told.items()}
             self._told, self._counted = {}, 0
         super().log(logs, start_time)
-
-
-def answer_logits(model: Any, turns: Sequence[Turn]) -> tuple[Tensor, Tensor]:
-    """Logits at the answers' tokens, without those of the prompts; turns go through the model together.
-
-    Shapes   R turns, N tokens of all answers together, in their order, V vocabulary
-        returns  (N, V) float    what predicts each token
-                 (N,)   int64    the tokens
-    """
-    device = model.device
-    longest = max(map(len, turns))
-    ids = torch.zeros(len(turns), longest, dtype=torch.long)
-    seen, asked = torch.zeros_like(ids), torch.zeros_like(ids, dtype=torch.bool)
-    for row, turn in enumerate(turns):
-        ids[row, : len(turn)] = torch.tensor(turn.input_ids)
-        seen[row, : len(turn)] = 1
-        asked[row, len(turn.prompt_ids) - 1 : len(turn) - 1] = True  # position t predicts token t + 1
-    columns = asked.any(dim=0).nonzero()[:, 0].to(device)
-    logits = model(
-        input_ids=ids.to(device), attention_mask=seen.to(device), use_cache=False, logits_to_keep=columns
-    ).logits
-    picked = asked.to(device)[:, columns]
-    targets = ids.roll(-1, dims=1).to(device)[:, columns]
-    return logits[picked], targets[picked]
 
 
 def split(values: Tensor, turns: Sequence[Turn]) -> Tensor:

@@ -40,12 +40,20 @@ def answer_log_probs(
 
 
 def likeliest(
-    decoder: Decoder, prompts: Sequence[Ids], answers: Sequence[Ids], count: int, on_done: Callable[[int], None]
+    decoder: Decoder,
+    prompts: Sequence[Ids],
+    answers: Sequence[Ids],
+    count: int,
+    vocabulary: int | None,
+    on_done: Callable[[int], None],
 ) -> list[Likeliest]:
-    """What is likeliest at each token of `answers[i]` after `prompts[i]`. Raises UsageError for one too long."""
+    """What is likeliest at each token of `answers[i]` after `prompts[i]`, of the ids below `vocabulary`.
+
+    Raises  UsageError for one too long
+    """
     found: dict[int, Likeliest] = {}
     for part, logits, targets in _answered(decoder, prompts, answers):
-        log_probs = logits.log_softmax(dim=1)
+        log_probs = logits[:, :vocabulary].log_softmax(dim=1)
         own = log_probs[torch.arange(len(targets)), targets].cpu().numpy()
         ids, values = (part.cpu().numpy() for part in _top(log_probs, count))
         begin = 0

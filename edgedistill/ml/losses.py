@@ -4,6 +4,8 @@ A teacher is known by its K likeliest tokens at each position. What it gives to 
 both sides: so both sums are 1, no divergence can go negative, and each is at most the one over the whole vocabulary.
 With K = V there is no rest, and the divergences are exact.
 
+The losses of whole answers can be had from here as well: of rankings (plackett_luce.py) and of pairs (pair_loss.py).
+
 Shapes   N counted positions, V vocabulary, K kept tokens
 """
 
@@ -14,6 +16,27 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+
+from edgedistill.ml.pair_loss import pair_loss
+from edgedistill.ml.plackett_luce import plackett_luce_log_probs, ppd_loss, ppd_released_loss, vpd_loss
+
+__all__ = [
+    "divergence",
+    "forward_kl",
+    "generalized_jsd",
+    "in_bins",
+    "mean_log_probs",
+    "own_log_probs",
+    "pair_loss",
+    "plackett_luce_log_probs",
+    "ppd_loss",
+    "ppd_released_loss",
+    "reverse_kl",
+    "sampled_reverse_kl",
+    "top_kd_loss",
+    "vpd_loss",
+    "with_rest",
+]
 
 Divergence = Literal["forward", "reverse", "jsd"]
 
@@ -63,14 +86,24 @@ def divergence(student: Tensor, teacher: Tensor, kind: Divergence, beta: float =
     return {"forward": forward_kl, "reverse": reverse_kl}[kind](student, teacher)
 
 
-def in_bins(logits: Tensor, ids: Tensor) -> Tensor:
+def own_log_probs(logits: Tensor, targets: Tensor) -> Tensor:
+    """Natural-log probability of each token itself.
+
+    Shapes   logits (N, V) float raw, targets (N,) int64, returns (N,) float32
+    """
+    return -torch.nn.functional.cross_entropy(logits.float(), targets, reduction="none")
+
+
+def in_bins(logits: Tensor, ids: Tensor | None) -> Tensor:
     """A distribution over the vocabulary as log-probabilities of K tokens, and of all others together.
 
     Shapes   logits   (N, V)     float    raw
-             ids      (N, K)     int64    distinct in each row
+             ids      (N, K)     int64    distinct in each row; None: the whole vocabulary, in its order
              returns  (N, K + 1) float32  the last bin is the rest; (N, K) where K = V
     """
     logits = logits.float()
+    if ids is None:
+        return logits.log_softmax(dim=-1)
     whole = logits.logsumexp(dim=-1, keepdim=True)
     kept = logits.gather(-1, ids) - whole
     if ids.shape[-1] == logits.shape[-1]:
@@ -91,11 +124,11 @@ def with_rest(log_probs: Tensor) -> Tensor:
     return torch.cat([log_probs, rest], dim=-1)
 
 
-def top_kd_loss(logits: Tensor, ids: Tensor, teacher: Tensor, kind: Divergence, beta: float = 0.5) -> Tensor:
+def top_kd_loss(logits: Tensor, ids: Tensor | None, teacher: Tensor, kind: Divergence, beta: float = 0.5) -> Tensor:
     """Divergence of the student from a teacher that is known by its K likeliest tokens, per position.
 
     Shapes   logits   (N, V)               float   the student's, raw
-             ids      (N, K)               int64   the teacher's likeliest tokens
+             ids      (N, K)               int64   the teacher's likeliest tokens; None: all, in their order
              teacher  (N, K + 1) or (N, V) float   natural-log probabilities of those, and of the rest as with_rest
                                                    gives it; without it where K = V
              returns  (N,)                 float32  in nats
@@ -113,9 +146,10 @@ def sampled_reverse_kl(student: Tensor, teacher: Tensor) -> Tensor:
 
     Shapes   student, teacher  (N,) float   natural-log probabilities of the tokens that the student drew
              returns           (N,) float   value log p_S(a) - log p_T(a), an estimate of the divergence in nats
-    Source   On-Policy Distillation, Thinking Machines Lab, 2025: advantage without discount
+    Source   On-Policy Distillation, Thinking Machines Lab, 2025: advantage without discount. What the teacher holds
+             next to impossible counts as 1e-13, as in the other divergences: one token must not decide a step
     """
-    lead = (student - teacher).detach()
+    lead = (student - teacher.clamp(min=_LEAST)).detach()
     return lead * (student - student.detach()).exp()
 
 

@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from edgedistill.ml.lessons import Item, answer_logits, answer_mask, split
-from edgedistill.ml.losses import mean_log_probs
-from edgedistill.ml.plackett_luce import ppd_loss, ppd_released_loss, ranking_entropy, vpd_loss
+from edgedistill.ml.answer_logits import at_answers
+from edgedistill.ml.lessons import Item, answer_mask, split
+from edgedistill.ml.losses import mean_log_probs, own_log_probs, ppd_loss, ppd_released_loss, vpd_loss
+from edgedistill.ml.plackett_luce import ranking_entropy
 from edgedistill.ml.turns import Turn
 
 LOSSES: dict[str, Callable[[Tensor, Tensor, float, float], Tensor]] = {
@@ -64,8 +65,7 @@ class Ranking:
 
 def rewards(model: Any, turns: Sequence[Turn]) -> Tensor:
     """Mean log-probability of each turn's answer, (R,) float32 in nats per token."""
-    logits, targets = answer_logits(model, turns)
-    own = -torch.nn.functional.cross_entropy(logits.float(), targets, reduction="none")
+    own = at_answers(model, turns, own_log_probs)
     return mean_log_probs(split(own, turns), answer_mask(turns, own.device))
 
 

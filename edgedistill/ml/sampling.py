@@ -46,11 +46,11 @@ def nucleus(logits: np.ndarray, top_p: float) -> np.ndarray:
 
 def likeliest(log_probs: np.ndarray, answer: Sequence[int], count: int) -> Likeliest:
     """From log probabilities (T, vocabulary) at the T tokens of an answer."""
-    if count >= log_probs.shape[1]:
-        ids = np.broadcast_to(np.arange(log_probs.shape[1]), log_probs.shape)
-    else:
-        ids = np.argsort(-log_probs, axis=1, kind="stable")[:, :count]
     own = log_probs[np.arange(len(answer)), list(answer)]
+    if count >= log_probs.shape[1]:
+        every = np.arange(log_probs.shape[1], dtype=np.int32)
+        return Likeliest(np.broadcast_to(every, log_probs.shape), log_probs, own)
+    ids = np.argsort(-log_probs, axis=1, kind="stable")[:, :count]
     return Likeliest(ids.astype(np.int32), np.take_along_axis(log_probs, ids, axis=1), own)
 
 

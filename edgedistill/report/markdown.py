@@ -31,6 +31,8 @@ def page(report: Report, lineage: dict[str, str]) -> str:
         )
         parts += ["## Candidates", table(head, map(_candidate, report.candidates))]
         parts.append("`~` marks what is not measured on the device.")
+        parts += words.fitted(report)
+        parts += [words.CONTEST] if words.is_contest(report) else []
     if report.alignment:
         parts += ["## How the teacher was aligned", words.alignment(report.alignment), _curve(report.alignment)]
     stages = [(s.name, s.status, words.duration(s.seconds), f"`{s.key[:8]}`", s.summary) for s in report.stages]

@@ -6,13 +6,14 @@ what is scored is learning, where the other signals score imitation of an exampl
 
 Credit of an exam item, 0-1, whose natural logarithm the score keeps per item:
 
-    sigmoid(d), d = rise of the mean log-probability of the answer's tokens = fall of the item's loss
+    sigmoid(d / 10), d = rise of the mean log-probability of the answer's tokens = fall of the item's loss, in nats
 
-0.5 is a draft that changes nothing, above it one that helps. For a small step it is 0.5 + d / 4, so that the mean of
-the credits goes with the fall of the exam's mean loss; no single item can decide a score.
+0.5 is a draft that changes nothing, above it one that helps. It only keeps d within 0 and 1, where every signal's
+credits are: up to 2 nats it is 0.5 + d / 40 to a part in 300, so the mean of the credits ranks drafts by the fall of
+the exam's mean loss, as the paper does.
 
 Source  Montessori-Instruct, arXiv:2410.14208, sec. 3.2: local data influence, loss on a reference set after one step on
-        a sample minus before. The bounded credit is ours, and so is the state of the optimizer (ml/influence.py)
+        a sample minus before. The form of the credit is ours, and so is the state of the optimizer (ml/influence.py)
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from statistics import fmean
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
@@ -31,13 +32,17 @@ from edgedistill.prompts import plain_prompt
 from edgedistill.sections import PreferConfig
 from edgedistill.task import Item, Task
 
-VERSION = 1
+VERSION = 2  # 2: ranks by the mean fall of the loss
 
-_DIGITS = 9
+_DIGITS = 12
+_WIDTH = 10.0
+"""Nats per token. Wide enough that credits are proportional to what a single step does."""
 
 
 class Config(PreferConfig):
     """Options of `signal: influence`."""
+
+    trains_student: ClassVar[bool] = True
 
     learning_rate: Annotated[float, Field(gt=0)] = 5.0e-6
     """Of the one step (Montessori-Instruct: 5e-6). Students of a few million parameters take up to 1e-3."""
@@ -84,10 +89,11 @@ def _row(task: Task, question: str, answer: str) -> tuple[str, str]:
 
 
 def credit_log(rise: float) -> float:
-    """Natural logarithm of sigmoid(rise), exact for large rises of either sign."""
-    return -math.log1p(math.exp(-rise)) if rise > 0 else rise - math.log1p(math.exp(rise))
+    """Natural logarithm of the credit of a rise, exact for large rises of either sign."""
+    part = rise / _WIDTH
+    return -math.log1p(math.exp(-part)) if part > 0 else part - math.log1p(math.exp(part))
 
 
 def rise_of(credit: float) -> float:
     """The rise in log-probability that a credit stands for, in nats per token."""
-    return math.log(credit) - math.log1p(-credit)
+    return _WIDTH * (math.log(credit) - math.log1p(-credit))

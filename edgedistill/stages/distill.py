@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 from typing import Any
 
 from edgedistill import components
@@ -16,12 +18,21 @@ from edgedistill.learning import TutoredConfig
 from edgedistill.models import Model
 from edgedistill.prompts import plain_prompt
 from edgedistill.sections import DistillConfig
+from edgedistill.shards import seed_of
 from edgedistill.store import stage
 from edgedistill.task import Task
 from edgedistill.tutors import Tutor
 
+LEFT_OUT = {
+    "too_long": "too long",
+    "too_alike": "with too few different responses",
+    "alike": "that the student says already",
+    "unusable": "without a usable answer",
+}
+"""What methods count of rows, prompts or answers that were not learned from, and how it reads."""
 
-@stage(version=1)
+
+@stage(version=2)  # v2: tokens are counted, and a pilot learns from every task
 def distill(
     out: Path,
     tailored: Tailored,
@@ -47,7 +58,9 @@ def distill(
     def pilot(folder: Path, tutor: Tutor) -> Model:
         folder.mkdir(parents=True, exist_ok=True)
         assert isinstance(config, TutoredConfig)
-        method.train(folder, rows[: config.pilot_rows], student, config, seed, [replace(tutor, weight=1.0)])
+        own = across([row.task for row in tailored.rows()], config.pilot_rows, seed)
+        alone = replace(tutor, weight=1.0, places=own)
+        method.train(folder, [rows[place] for place in own], student, config, seed, [alone])
         return replace(student, path=folder / "model")
 
     if isinstance(config, TutoredConfig):
@@ -61,6 +74,18 @@ def distill(
     return trained
 
 
+def across(tasks: Sequence[str], count: int, seed: int) -> tuple[int, ...]:
+    """Up to `count` places, in order: from every task as many, as far as it has them; rows are grouped by task."""
+    mixed = list(range(len(tasks)))
+    Random(seed_of(seed, "pilot rows")).shuffle(mixed)
+    turn: Counter[str] = Counter()
+    rounds = []
+    for place in mixed:
+        rounds.append((turn[tasks[place]], place))
+        turn[tasks[place]] += 1
+    return tuple(sorted(place for _, place in sorted(rounds, key=lambda one: one[0])[:count]))
+
+
 def plain_rows(tasks: list[Task], tailored: Tailored) -> list[tuple[str, str]]:
     """Each tailored row as the student meets it: the plain prompt, and the rationale that it learns."""
     descriptions = {task.name: task.info.description for task in tasks}
@@ -69,7 +94,7 @@ def plain_rows(tasks: list[Task], tailored: Tailored) -> list[tuple[str, str]]:
 
 def _summary(counts: dict[str, Any], trained: Student) -> str:
     losses = [row["loss"] for row in trained.curve()]
-    left_out = f", {counts['too_long']:,} too long" if counts["too_long"] else ""
+    left_out = "".join(f", {counts[name]:,} {word}" for name, word in LEFT_OUT.items() if counts.get(name))
     noted = f", {counts['note']}" if counts.get("note") else ""
     learned = f"{counts['steps']:,} steps, loss {losses[0]:.3f} to {losses[-1]:.3f}"
     return f"{counts['rows']:,} rows{left_out}, {learned}{noted}"

@@ -18,7 +18,7 @@ from edgedistill.store import stage
 from edgedistill.task import Task
 
 
-@stage(version=3)  # v3: pairs say how sure they are
+@stage(version=4)  # v4: ties are told by the interval of the gap
 def prefer(
     out: Path,
     drafts: Drafts,
@@ -45,14 +45,12 @@ def prefer(
             student has no room for are dropped, and what becomes of ties, small gaps and unsure ones
     """
     found = rated(out, drafts, student, tasks, config, seed, respondents)
-    made: list[Pair] = []
     by_task: dict[str, Counter[str]] = {task.name: Counter() for task in tasks}
-    for task in tasks:
-        fitting, counts = found.fitting[task.name], by_task[task.name]
-        if too_long := len(found.drafts[task.name]) - len(fitting):
-            counts["draft_too_long"] = too_long
-        scores = {score.draft_id: score for score in found.scored[task.name].scores}
-        made += pairs.make(fitting, scores, task, config, seed, counts)
+    for name, fitting in found.fitting.items():
+        if too_long := len(found.drafts[name]) - len(fitting):
+            by_task[name]["draft_too_long"] = too_long
+    scores = {score.draft_id: score for score in found.scores}
+    made = pairs.of_tasks(found.fitting, scores, tasks, config, seed, by_task)
     write_rows(out / "pairs.jsonl", map(asdict, made))
     if not any(pair.label == pairs.PREFERRED for pair in made):
         raise _no_pair(found.scores, config, by_task)
@@ -83,7 +81,7 @@ def _finish(out: Path, made: list[Pair], found: Rated, by_task: dict[str, Counte
     scores = found.scores
     counts = {
         "rows": len(made),
-        "summary": f"{len(made):,} pairs from {len(scores):,} drafts",
+        "summary": pairs.summary(made, len(scores)),
         "tasks": by_task,
         "exam": {name: chosen.chosen_by for name, chosen in found.exams.items()},
         "answers": sum(score.answered for score in scores),

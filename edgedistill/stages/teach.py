@@ -18,7 +18,7 @@ from edgedistill.task import Task
 from edgedistill.vocabulary import Wording
 
 
-@stage(version=1)
+@stage(version=2)  # v2: padding of the teacher is left out, it was part of the rest
 def teach(
     out: Path, tailored: Tailored, teacher: Model, wording: Wording, tasks: list[Task], config: HintsConfig
 ) -> Hints:
@@ -53,7 +53,8 @@ def teach(
             fitting = [row for row in part if len(encoded[row]) <= config.max_tokens]
             prompts = [_prompt(opened(), teacher, rows[row][0], encoded[row].prompt_ids) for row in fitting]
             answers = [encoded[row].completion_ids for row in fitting]
-            found = dict(zip(fitting, opened().likeliest(prompts, answers, kept, on_done=advance), strict=True))
+            said = opened().likeliest(prompts, answers, kept, vocabulary=size, on_done=advance)
+            found = dict(zip(fitting, said, strict=True))
             hint_shards.write(path, [found.get(row) for row in part], kept, size)
             advance(len(part) - len(fitting))
     tokens = sum(len(turn.completion_ids) for turn in encoded if len(turn) <= config.max_tokens)

@@ -145,22 +145,23 @@ def _no_sentencepiece(model: Any, add_to_gguf: bool = True) -> None:
 def _choose_splitting_rule(converter: Converter, vocabulary: Path, sources: Path, rows: Sequence[str]) -> str:
     """Set `converter.pre`; what the user should know, empty when there is nothing.
 
-    A tokenizer that the converter knows by hash has a rule that was made for it; where that one differs on a text, the
-    text is named and parity decides. A rule of our choosing must give the ids of every text.
+    A tokenizer that the converter knows by hash has a rule that was made for it. Where that one differs on a text, or
+    there is none, the rule that gives the ids of every text is taken.
+
+    Raises  UsageError where no rule does
     """
-    expected, said = converter.expected(rows), converter.warnings()
-    if gguf_file.read(vocabulary).metadata["tokenizer.ggml.model"] == "gpt2" and not converter.is_recognized:
-        converter.pre = _fitting_rule(vocabulary, expected, sources, converter.folder)
-        return "; ".join(said)
-    differing = tokenization.first_difference(vocabulary, expected)
-    if differing and converter.pre == "default":
+    differing = None
+    if converter.is_recognized:
+        differing = tokenization.first_difference(vocabulary, converter.expected(rows))
+        converter.is_recognized = differing is None
+    if not converter.is_recognized and gguf_file.read(vocabulary).metadata["tokenizer.ggml.model"] == "gpt2":
+        converter.pre = _fitting_rule(vocabulary, converter.expected(rows), sources, converter.folder)
+    elif differing:
         raise UsageError(
             f"llama.cpp cannot reproduce this tokenizer: its token ids differ first on {differing}",
             "put the model's original tokenizer.model beside tokenizer.json, or choose another student",
         )
-    if differing:
-        said.append(f"llama.cpp and the Hugging Face tokenizer differ on {differing}")
-    return "; ".join(said)
+    return "; ".join(converter.warnings())
 
 
 def _fitting_rule(vocabulary: Path, expected: dict[str, list[int]], sources: Path, folder: Path) -> str:

@@ -7,6 +7,8 @@
     topk_kd          step on 16 rows from the cache, against the same step with the teacher in it: `plain`, a forward
                      pass over the padded batch as trainers have it, and `engine`, which encodes shared beginnings once
     memory           what each adds to its process, MiB: every way in a process of its own
+    teacher scores   PAD's two scores of 4 responses to each of 4 prompts: `engine`, which encodes shared beginnings
+                     once, against `plain`, whole texts in padded batches
 
 The embedded teacher and student. Ways take turns in every round. Times are of the processor, not of the clock: others
 may be at work on the machine.
@@ -24,6 +26,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from itertools import permutations
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -32,14 +35,15 @@ import psutil
 import torch
 
 from edgedistill import models, recipe, task
-from edgedistill.engine import Likeliest, open_engine
+from edgedistill.appraisal import NEITHER, OPTIONS, choice_prompt
+from edgedistill.engine import Likeliest, open_engine, user
 from edgedistill.methods import pad, topk_kd
 from edgedistill.ml import weights
+from edgedistill.ml.answer_logits import answer_logits, at_answers
 from edgedistill.ml.answers import answer_columns, answer_loss
 from edgedistill.ml.hint_shards import HintShards, path_of, write
-from edgedistill.ml.lessons import Item, answer_logits
-from edgedistill.ml.losses import top_kd_loss, with_rest
-from edgedistill.ml.plackett_luce import ppd_loss
+from edgedistill.ml.lessons import Item
+from edgedistill.ml.losses import own_log_probs, ppd_loss, top_kd_loss, with_rest
 from edgedistill.ml.ranking import Group, Ranking
 from edgedistill.ml.turns import IGNORED, Turn, end_ids, load_tokenizer, turns
 from edgedistill.models import Model
@@ -62,6 +66,39 @@ def main(rounds: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         _write_hints(Path(folder), teacher, encoded)
         _tell_cache(Path(folder), teacher, student, encoded, rounds)
+    _tell_scores(teacher, rows, rounds)
+
+
+def _tell_scores(teacher: Model, rows: list[tuple[str, str]], rounds: int) -> None:
+    prompts = [prompt for prompt, _ in rows[:PROMPTS]]
+    texts = [text for _, text in rows]
+    own = [texts[n * RESPONSES : (n + 1) * RESPONSES] for n in range(PROMPTS)]
+    likely = [(prompt, text) for prompt, said in zip(prompts, own, strict=True) for text in said]
+    choices = [
+        (choice_prompt(prompt, *pair), letter)
+        for prompt, said in zip(prompts, own, strict=True)
+        for pair in permutations(said, 2)
+        for letter in (*OPTIONS, NEITHER)
+    ]
+    model = weights.load(teacher, torch.float32, 512).eval()
+    with open_engine(teacher) as engine:
+        for name, asked in (("log-probabilities", likely), ("choices", choices)):
+            ids = [engine.token_ids(user(prompt)) for prompt, _ in asked]
+            said = engine.decoder.tokenizer([text for _, text in asked], add_special_tokens=False)["input_ids"]  # type: ignore[attr-defined]
+            whole = [Turn(*both) for both in zip(ids, said, strict=True)]
+
+            def shared(asked: list[tuple[str, str]] = asked) -> None:
+                engine.answer_log_probs([user(prompt) for prompt, _ in asked], [text for _, text in asked])
+
+            def plain(whole: list[Turn] = whole) -> None:
+                with torch.no_grad():
+                    for start in range(0, len(whole), ROWS):
+                        at_answers(model, whole[start : start + ROWS], own_log_probs)
+
+            found = _timed({"engine": shared, "plain": plain}, rounds)
+            print(
+                f"teacher scores, {name}: {len(asked)} texts, {found['plain'] / found['engine']:.2f} x as fast shared"
+            )
 
 
 def _tell_ppd(student: Model, encoded: list[Turn], rounds: int) -> None:

@@ -183,6 +183,19 @@ def test_the_likeliest_tokens_are_those_of_a_plain_forward_pass(tiny_llama: Path
     assert sum(done) == 3
 
 
+def test_ids_that_are_padding_never_come_up_and_the_others_share_their_probability(tiny_llama: Path) -> None:
+    """As if the embedding had 50 rows: softmax over these alone, also where all of them are asked for."""
+    prompt, answer = [5, 6, 7], [10, 11]
+    expected = _log_probs(tiny_llama, [*prompt, *answer])[2:4, :50].log_softmax(-1)
+    with open_engine(Model(tiny_llama, "tiny")) as engine:
+        (few,) = engine.likeliest([prompt], [answer], 3, vocabulary=50)
+        (whole,) = engine.likeliest([prompt], [answer], 10**9, vocabulary=50)
+    assert few.ids.tolist() == expected.topk(3).indices.tolist()
+    assert few.own.tolist() == pytest.approx([expected[0, 10].item(), expected[1, 11].item()], abs=1e-4)
+    assert whole.log_probs.tolist() == [pytest.approx(row, abs=1e-4) for row in expected.tolist()]
+    assert torch.tensor(whole.log_probs).exp().sum(1).tolist() == pytest.approx([1, 1], abs=1e-5)
+
+
 def _log_probs(folder: Path, ids: list[int]) -> Any:
     from transformers import AutoModelForCausalLM
 

@@ -111,6 +111,9 @@ def test_the_likeliest_tokens_are_those_of_torch(engine, torch_engine):
         assert one.ids.shape == other.ids.shape and one.ids.dtype == np.int32
         assert np.abs(one.log_probs - other.log_probs).max() < 0.1
         assert np.abs(one.own - other.own).max() < 0.1
+    whole = [one.likeliest(prompts[:1], answers[:1], 10**9, vocabulary=60)[0] for one in (engine, torch_engine)]
+    assert [one.ids.tolist() for one in whole] == [[list(range(60))] * 3] * 2
+    assert np.abs(whole[0].log_probs - whole[1].log_probs).max() < 0.1
 
 
 def test_a_tiny_nucleus_is_greedy(engine):

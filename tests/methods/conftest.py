@@ -42,19 +42,19 @@ def pair() -> Pair:
 
 
 @pytest.fixture(scope="session")
-def loss_of() -> Callable[[Any, Path, int], float]:
-    """The loss of a lesson's first rows, averaged as in training, for the model in a folder."""
+def loss_of() -> Callable[..., float]:
+    """The loss of a lesson's first rows, averaged as in training, for the model in a folder; tutors take turns."""
 
-    def measure(lesson: Any, folder: Path, rows: int) -> float:
+    def measure(lesson: Any, folder: Path, rows: int, tutors: int = 1) -> float:
         import torch
 
         from edgedistill.ml import weights
         from edgedistill.ml.lessons import Item
 
         model = weights.load(Model(folder, ""), torch.float32, 512).eval()
-        items = [Item(row, row, 0) for row in range(rows)]
+        passes = [[Item(row, row, tutor) for row in range(tutor, rows, tutors)] for tutor in range(tutors)]
         with torch.no_grad():
-            total, _ = lesson.loss(model, items)
-        return float(total) / lesson.count(items)
+            total = sum(float(lesson.loss(model, items)[0]) for items in passes)
+        return total / sum(map(lesson.count, passes))
 
     return measure

@@ -67,6 +67,19 @@ def test_pairs_are_the_rows_answer_and_what_the_student_says_else(tiny_llama: Pa
     assert {"reward_margin", "kl"} <= curve[0].keys()
 
 
+def test_a_rejected_answer_that_was_cut_off_has_no_end_token(tiny_llama: Path) -> None:
+    """Room for 12 tokens; what the teacher wrote is whole in any case."""
+    from edgedistill.ml.turns import end_ids
+
+    long = "one two three four five six seven eight nine ten eleven twelve"
+    pairs = [("which?", long, "a"), ("which?", "a", long)]
+    tokenizer, chosen, rejected = dpo._encoded(Model(tiny_llama, ""), pairs, dpo.Config(max_answer_tokens=12))
+    end = end_ids(tiny_llama, tokenizer)[0]
+    assert [turn.completion_ids[-1] == end for turn in chosen] == [True, True]
+    assert [turn.completion_ids[-1] == end for turn in rejected] == [True, False]
+    assert rejected[1].prompt_ids == chosen[1].prompt_ids
+
+
 def test_a_student_that_says_it_already_leaves_no_pair(
     tiny_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -21,7 +21,7 @@ def test_it_lowers_the_cost_of_a_teachers_answers_to_held_out_prompts(pair: Any,
 
     from edgedistill.engine import open_engine, user
     from edgedistill.ml import weights
-    from edgedistill.ml.lessons import answer_logits
+    from edgedistill.ml.answer_logits import answer_logits
     from edgedistill.ml.turns import end_ids, load_tokenizer, turns
 
     config = seqkd.Config(temperature=0.0, learning_rate=1e-3, batch=8, epochs=2, max_answer_tokens=96)
@@ -63,3 +63,28 @@ def test_answers_without_a_tag_are_no_data(tiny_llama: Path, tmp_path: Path) -> 
     with pytest.raises(StageFailed, match="none of 2 answers") as raised:
         seqkd.train(tmp_path, [("a", "b"), ("c", "d")], Model(tiny_llama, ""), config, 0, [tutor])
     assert "max_answer_tokens" in raised.value.hint
+
+
+def test_answers_may_be_checked_against_the_rows_and_drawn_again() -> None:
+    """A teacher that is right the second time: without a check the first draw is kept, with one the second is, and the
+    prompt to which it is never right is dropped."""
+    rows = [("one", 'so <ans>{"a": 1, "b": 2}</ans>'), ("two", "so <ans>On  it</ans>"), ("three", "so <ans>3</ans>")]
+    second = {"one": '<ans>{"b":2,"a":1}</ans>', "two": "<ans>on it</ans>", "three": "<ans>4</ans>"}
+    asked: list[list[str]] = []
+
+    class Teacher:
+        def generate(self, conversations: Any, **options: Any) -> list[str]:
+            prompts = [messages[0]["content"] for messages in conversations]
+            asked.append(prompts)
+            return ["<ans>wrong</ans>" if len(asked) == 1 else second[prompt] for prompt in prompts]
+
+    def drawn(**options: Any) -> list[bool]:
+        asked.clear()
+        config = seqkd.Config(**options)
+        texts = seqkd._drawn(Teacher(), rows, config, 0)  # type: ignore[arg-type]
+        return [seqkd._is_usable(text, own, config) for text, (_, own) in zip(texts, rows, strict=True)]
+
+    assert drawn(attempts=3) == [True, True, True] and asked == [["one", "two", "three"]]
+    assert drawn(attempts=3, check_answers=True) == [True, True, False]
+    assert asked == [["one", "two", "three"], ["one", "two", "three"], ["three"]]
+    assert drawn(check_answers=True) == [False, False, False]

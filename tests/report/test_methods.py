@@ -64,6 +64,35 @@ def test_the_answer_says_what_is_clear_whichever_way_it_went() -> None:
     assert said[3].endswith("gained in right answers: icl_accuracy +0.410 (+0.200 to +0.600).")
 
 
+def test_differences_from_other_arms_than_the_first_have_a_table_of_their_own() -> None:
+    """`pad-ppd` is to be better than `dpo`, and its difference from `sft` stays the one of the main table."""
+    extra = difference("methods", "pad-ppd", "dpo", "test items", 0.03, 0.01)
+    made = report(differences=[extra, *(line.model_dump() for line in report().differences)])
+    assert made.difference("methods", "pad-ppd", "test items").difference == -0.05  # type: ignore[union-attr]
+    shown = ("pad-ppd", "dpo", "test items", "+0.030 (+0.020 to +0.040) better")
+    assert words.further_rows(made, "methods") == [shown]
+    assert words.further_rows(made, "pairs") == []
+    assert "Test items, further: pad-ppd minus dpo +0.030 (+0.020 to +0.040) better." in made.answer
+    for text in (unstyle("\n".join(terminal.page(made))), markdown.page(made), html.page(made)):
+        assert "+0.030 (+0.020 to +0.040) better" in text
+
+
+def test_tokens_beyond_five_percent_what_was_left_out_and_failures_are_told() -> None:
+    """`pad-ppd` read 1.31 times the tokens of `sft`; ways of pairing may differ, they get the same rows."""
+    costs = [line.model_dump() for line in report().costs]
+    for line in costs:
+        line["token_ratio"] = {"sft": 1.0, "plain": 1.0}.get(line["arm"], 1.31)
+        line["left_out"] = {"too_alike": 12.4, "too_long": 3.0} if line["arm"] == "pad-ppd" else {}
+    failed = {"table": "methods", "arm": "sft+pad", "seed": 1, "reason": "distill: no responses"}
+    made = report(costs=costs, failures=[failed])
+    assert "The student read another amount, times that of sft: pad-ppd 1.31." in made.answer
+    assert made.answer[-1] == "Failed, seed 1: sft+pad: distill: no responses"
+    rows = {row[0]: row for row in words.result_rows(made, "methods")}
+    assert "1.31 uneven" in rows["pad-ppd"] and "12 responses too alike, 3 too long" in rows["pad-ppd"]
+    assert "1.00" in rows["sft"]
+    assert all("uneven" not in cell for row in words.result_rows(made, "pairs") for cell in row)
+
+
 def test_the_headline_counts() -> None:
     assert words.headline(report()) == (
         "quickstart: 2 methods, 3 ways of pairing, 2 runs, 300 test items, 300 real <words>"

@@ -34,11 +34,22 @@ def draft(name: str, rationale: str) -> Draft:
 
 def test_credits_by_hand() -> None:
     """Nothing changed: 1/2. Log-odds of ln 3: 3/4 and 1/4. Far out it neither overflows nor loses the sign."""
-    rises = [0.0, math.log(3), -math.log(3)]
+    rises = [0.0, 10 * math.log(3), -10 * math.log(3)]
     assert [math.exp(credit_log(rise)) for rise in rises] == pytest.approx([0.5, 0.75, 0.25])
     assert [rise_of(math.exp(credit_log(rise))) for rise in rises] == pytest.approx(rises)
-    assert credit_log(800.0) == 0.0 and credit_log(-800.0) == -800.0
-    assert math.exp(credit_log(1e-3)) == pytest.approx(0.5 + 1e-3 / 4, abs=1e-9)
+    assert credit_log(8000.0) == 0.0 and credit_log(-8000.0) == -800.0
+    assert math.exp(credit_log(1e-3)) == pytest.approx(0.5 + 1e-3 / 40, abs=1e-12)
+
+
+@pytest.mark.parametrize("size", [1e-4, 1.0])
+def test_the_mean_credit_ranks_by_the_mean_fall_of_the_loss(size: float) -> None:
+    """One item gains 1.5 and two lose 0.4, mean 0.233; three gain 0.2. A credit of sigmoid(d) would turn the order."""
+
+    def mean(rises: list[float]) -> float:
+        return fmean(math.exp(credit_log(size * rise)) for rise in rises)
+
+    assert mean([1.5, -0.4, -0.4]) > mean([0.2, 0.2, 0.2]) > mean([0.0, 0.0, 0.0])
+    assert 40 * (mean([1.5, -0.4, -0.4]) - 0.5) == pytest.approx(size * 0.7 / 3, rel=0.01)
 
 
 @pytest.mark.slow

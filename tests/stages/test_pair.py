@@ -54,6 +54,14 @@ def test_the_pairs_are_those_of_prefer_whatever_the_scores_were_made_with(
     assert len(engine.calls) == asked, "nothing is asked again"
 
 
+def test_another_way_of_pairing_is_no_reason_to_score_again() -> None:
+    """What `rate` is named by in the store."""
+    pairing = {"question_pairs": 3, "min_gap": 0.3, "ties": "equal", "strength": "drop"}
+    assert Config(**pairing).scoring.identity() == Config().scoring.identity()  # type: ignore[arg-type]
+    assert Config(**pairing).identity() != Config().identity()  # type: ignore[arg-type]
+    assert Config(exam_size=20).scoring.identity() != Config().scoring.identity()
+
+
 def test_scores_without_a_pair_fail_the_stage(
     tmp_path: Path, drafts: Drafts, counting_task: Any, model: Any, scripted: Any, new_engine: Any
 ) -> None:

@@ -76,10 +76,11 @@ def test_plain_pairs_say_how_sure_they_are(run: Any) -> None:
 
 
 def test_what_resampled_exams_cannot_tell_apart_becomes_an_equal_pair(run: Any) -> None:
+    """A tie is what has 0 in its interval, however large the gap: 4/24 with a deviation of 0.18 is one too."""
     preferences = run(min_gap=0.1, ties="equal")
-    assert kinds(preferences) == [("1", "preferred"), ("2", "equal"), ("3", "equal"), ("4", "preferred")]
+    assert kinds(preferences) == [("1", "preferred"), ("2", "equal"), ("3", "equal"), ("4", "equal")]
     counts = preferences.counts()["tasks"]["counting"]
-    assert counts == {"rationale_pairs": 2, "equal_rationale_pairs": 2}
+    assert counts == {"rationale_pairs": 1, "equal_rationale_pairs": 3}
 
 
 def test_a_small_gap_that_is_certain_is_no_tie(run: Any) -> None:

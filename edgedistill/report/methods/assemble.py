@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -12,9 +14,11 @@ from typing import Any
 
 from edgedistill import agreement, comparison
 from edgedistill.agreement import Correlation
-from edgedistill.contest import Contest, Entry, Judged
+from edgedistill.contenders import Entry, Judged
+from edgedistill.contest import Contest
 from edgedistill.errors import UsageError
 from edgedistill.files import read_json, write_json, write_text
+from edgedistill.method_arms import HELD_AGAINST
 from edgedistill.recipe import Recipe
 from edgedistill.report.methods import html, markdown, words
 from edgedistill.report.methods.schema import SCHEMA, MethodsReport
@@ -36,7 +40,8 @@ def assemble(
 ) -> MethodsReport:
     """Read all that was graded; every figure of the report is made here."""
     tables = {"methods": found.methods, "pairs": found.pairs, "signals": found.signals}
-    ran: Tables = {name: runs for name, runs in tables.items() if any(runs)}
+    whole = {name: _whole(runs) for name, runs in tables.items()}
+    ran: Tables = {name: runs for name, runs in whole.items() if any(runs)}
     assert recipe.teacher  # contest.check() asks for one
     results, differences = _graded(ran, list(found.tests))
     report = MethodsReport.model_validate(
@@ -55,6 +60,7 @@ def assemble(
             "costs": [line for name, runs in ran.items() for line in _costs(name, runs)],
             "agreement": list(_agreement(found.judged)),
             "prediction": list(_prediction(found.judged)),
+            "failures": [asdict(one) for one in found.failures],
             "stages": [StageLine.model_validate({**asdict(s), "seconds": round(s.seconds, 3)}) for s in steps],
             "conditions": _conditions(recipe),
         }
@@ -62,19 +68,31 @@ def assemble(
     return report.model_copy(update={"answer": tuple(words.answer(report))})
 
 
+def _whole(runs: Sequence[Sequence[Entry]]) -> list[list[Entry]]:
+    """The arms that came to their end in every run: only these can be compared."""
+    names = [{entry.arm for entry in run} for run in runs]
+    return [[entry for entry in run if all(entry.arm in own for own in names)] for run in runs]
+
+
 def _graded(tables: Tables, sets: Sequence[str]) -> tuple[list[Line], list[Line]]:
-    """`results` and `differences`: what is held against is the first arm of a table."""
+    """`results` and `differences`: from the first arm of a table, and from those that an arm is to be better than."""
     results: list[Line] = []
     differences: list[Line] = []
     for table, runs in tables.items():
         arms = [entry.arm for entry in runs[0]]
         for items in sets:
             graded = {arm: [_entry(run, arm).graded[items] for run in runs] for arm in arms}
-            found = comparison.compare(graded, 0, arms[:1])
+            others = dict.fromkeys(other for arm in arms for other in HELD_AGAINST.get(arm, ()))
+            found = comparison.compare(graded, 0, tuple(dict.fromkeys([arms[0], *others])))
             for lines, kept in zip(found, (results, differences), strict=True):
-                own = (line for line in lines if line["scope"] == comparison.MEAN_OF_TASKS)
-                kept += [{"table": table, "items": items, **_without(line)} for line in own]
+                own = [line for line in lines if line["scope"] == comparison.MEAN_OF_TASKS]
+                kept += [{"table": table, "items": items, **_without(line)} for line in own if _counts(line, arms[0])]
     return results, differences
+
+
+def _counts(line: Line, first: str) -> bool:
+    """Of the differences not all are shown: more comparisons find more by chance."""
+    return "against" not in line or line["against"] in (first, *HELD_AGAINST.get(line["arm"], ()))
 
 
 def _without(line: Line) -> Line:
@@ -90,11 +108,14 @@ def _costs(table: str, runs: Sequence[Sequence[Entry]]) -> Iterator[Line]:
     for arm in (entry.arm for entry in runs[0]):
         own = [_entry(run, arm) for run in runs]
         timed = [entry.spent for entry in own if entry.spent is not None]
+        left_out = sum((Counter(entry.left_out) for entry in own), Counter[str]())
         peaks = [one.peak_mib for one in timed if one.peak_mib is not None]
         yield {
             "table": table,
             "arm": arm,
             "student_tokens": fmean(entry.tokens for entry in own),
+            "token_ratio": round(fmean(e.tokens / run[0].tokens for e, run in zip(own, runs, strict=True)), 4),
+            "left_out": {name: count / len(own) for name, count in left_out.items()},
             "runs": len(timed),
             "seconds": round(fmean(one.seconds for one in timed), 3) if timed else None,
             "cpu_seconds": round(fmean(one.cpu_seconds for one in timed), 3) if timed else None,
@@ -105,16 +126,16 @@ def _costs(table: str, runs: Sequence[Sequence[Entry]]) -> Iterator[Line]:
 def _agreement(judged: Sequence[Judged]) -> Iterator[Line]:
     for one, other in combinations(judged[0].rated if judged else (), 2):
         sides = [agreement.of_drafts(list(run.rated[one].scores()), list(run.rated[other].scores())) for run in judged]
-        found = agreement.between([a for a, _ in sides], [b for _, b in sides])
-        yield {"signal": one, "other": other, "drafts": fmean(len(a) for a, _ in sides), **_correlation(found)}
+        drafts = fmean(sum(len(task.one) for task in run) for run in sides)
+        yield {"signal": one, "other": other, "drafts": drafts, **_correlation(agreement.between(sides))}
 
 
 def _prediction(judged: Sequence[Judged]) -> Iterator[Line]:
     for signal in judged[0].rated if judged else ():
-        sides = [agreement.of_groups(list(run.rated[signal].scores()), list(run.gains.rows())) for run in judged]
+        scored = [(list(run.rated[signal].scores()), list(run.gains.rows())) for run in judged]
         for figure in ("accuracy", "log_prob"):
-            found = agreement.between([means for means, _ in sides], [gains[figure] for _, gains in sides])
-            groups = fmean(len(means) for means, _ in sides)
+            found = agreement.between([agreement.of_groups(scores, gains, figure) for scores, gains in scored])
+            groups = fmean(len(gains) for _, gains in scored)
             yield {"signal": signal, "figure": figure, "groups": groups, **_correlation(found)}
 
 
@@ -130,6 +151,7 @@ def _conditions(recipe: Recipe) -> dict[str, Any]:
     config = recipe.methods
     return {
         "prompt": "plain, zero-shot, greedy, up to the first </ans>",
+        "options": json.dumps(config.options, sort_keys=True),
         "interval": "95%, bootstrap of items within tasks, paired, plus the variance of runs; 10,000 resamples",
         "rows_per_task": config.rows,
         "max_tokens": config.max_tokens,

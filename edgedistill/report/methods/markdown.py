@@ -13,6 +13,8 @@ def page(report: MethodsReport) -> str:
     for name in report.tables:
         parts += [f"## {words.TITLE[name].capitalize()}", f"Cost: {words.COST[name]}."]
         parts.append(table(words.result_head(report, name), words.result_rows(report, name)))
+        if further := words.further_rows(report, name):
+            parts.append(table(words.FURTHER_HEAD, further))
         parts.append(table(("arm", "what it is"), [(arm, words.ORIGIN.get(arm, "")) for arm in report.arms(name)]))
     if report.agreement:
         parts += ["## Do the signals agree on the drafts", table(words.AGREEMENT_HEAD, words.agreement_rows(report))]

@@ -34,7 +34,7 @@ class ResultLine(Section):
 
 
 class DifferenceLine(Section):
-    """One arm minus the one that its table holds all against, on the same items and runs."""
+    """One arm minus the first of its table, or another that it is to be better than, on the same items and runs."""
 
     table: TableName
     arm: str
@@ -55,6 +55,10 @@ class CostLine(Section):
     arm: str
     student_tokens: float
     """That the student read in training, padding left out."""
+    token_ratio: float | None = None
+    """To those of the first arm of the table, mean over runs."""
+    left_out: dict[str, float] = {}
+    """Rows, prompts or answers per run that were not learned from, by reason."""
     runs: int
     """That were timed; those taken from an older store are not."""
     seconds: float | None = None
@@ -62,6 +66,15 @@ class CostLine(Section):
     cpu_seconds: float | None = None
     peak_mib: float | None = None
     """Most resident memory of the process meanwhile."""
+
+
+class FailureLine(Section):
+    """An arm that did not come to its end with one seed; it is in no other table."""
+
+    table: TableName | Literal["prediction"]
+    arm: str
+    seed: int
+    reason: str
 
 
 class AgreementLine(Section):
@@ -113,6 +126,7 @@ class MethodsReport(Section):
     results: tuple[ResultLine, ...] = ()
     differences: tuple[DifferenceLine, ...] = ()
     costs: tuple[CostLine, ...] = ()
+    failures: tuple[FailureLine, ...] = ()
     agreement: tuple[AgreementLine, ...] = ()
     prediction: tuple[PredictionLine, ...] = ()
     stages: tuple[StageLine, ...] = ()
@@ -129,8 +143,15 @@ class MethodsReport(Section):
         return next(r for r in self.results if (r.table, r.arm, r.items) == (table, arm, items))
 
     def difference(self, table: TableName, arm: str, items: str) -> DifferenceLine | None:
-        """None for the arm that the others are held against."""
-        return next((d for d in self.differences if (d.table, d.arm, d.items) == (table, arm, items)), None)
+        """From the first arm of the table; None for that one."""
+        first = self.arms(table)[0]
+        found = (d for d in self.differences if (d.table, d.arm, d.items, d.against) == (table, arm, items, first))
+        return next(found, None)
+
+    def further(self, table: TableName) -> tuple[DifferenceLine, ...]:
+        """Differences from other arms than the first."""
+        first = self.arms(table)[0]
+        return tuple(d for d in self.differences if d.table == table and d.against != first)
 
     def cost(self, table: TableName, arm: str) -> CostLine:
         return next(c for c in self.costs if (c.table, c.arm) == (table, arm))

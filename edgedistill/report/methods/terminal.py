@@ -19,6 +19,9 @@ def page(report: MethodsReport) -> Iterator[str]:
     for name in report.tables:
         yield from _titled(f"{words.TITLE[name]}; cost of {words.COST[name]}")
         yield from table.lines(words.result_head(report, name), words.result_rows(report, name), right=_NUMBERS)
+        if further := words.further_rows(report, name):
+            yield ""
+            yield from table.lines(words.FURTHER_HEAD, further)
     if report.agreement:
         yield from _titled("do the signals agree on the drafts")
         yield from table.lines(words.AGREEMENT_HEAD, words.agreement_rows(report), right=_NUMBERS)
