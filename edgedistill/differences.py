@@ -176,12 +176,14 @@ def _at(row: Any, token: int) -> float:
 
 
 def is_same(text: str, other: str) -> bool:
-    """Libraries write one or several U+FFFD for bytes that are no whole character."""
-    return _broken(text) == _broken(other)
+    """Two answers, but for what libraries do as they please: one or several U+FFFD for bytes that are no whole
+    character, and the space before a first word, or behind the last one, that SentencePiece writes.
+    """
+    return _plain(text) == _plain(other)
 
 
-def _broken(text: str) -> str:
-    return re.sub("\ufffd+", "\ufffd", text)
+def _plain(text: str) -> str:
+    return re.sub("\ufffd+", "\ufffd", text).strip(" ")
 
 
 def first_difference(one: Sequence[Any], other: Sequence[Any]) -> int:

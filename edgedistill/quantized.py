@@ -120,12 +120,13 @@ def _rivals(
 ) -> tuple[Planned, ...]:
     """Of llama.cpp's own mixtures that take no more room: the largest one, and the one of which the measured costs
     promise most, where they are known for all of its types. None where all are larger."""
+    known = set(imatrix_file.read(imatrix)) if imatrix else set()
     found: dict[str, tuple[int, float | None]] = {}
     plans: dict[str, Planned] = {}
     for quant in (name for name, kind in QUANTS.items() if kind.default not in FLOAT):
         types = expected_types(shapes, quant, has_importance=imatrix is not None)
         size = sum(mix.stored_bytes(shapes[name], types[name]) for name in matrices)
-        if size <= room and (imatrix or not needs_importance(types, quant)):
+        if size <= room and known.issuperset(needs_importance(types, quant)):
             found[quant] = size, mix.cost(measured, types)
             plans[quant] = Planned(quant, quant, types, {}, imatrix)
     largest = max(found, key=lambda quant: found[quant][0], default=None)

@@ -356,6 +356,8 @@ def test_the_students_answer_ids_must_give_its_text_in_every_format(kind):
 def test_bytes_that_are_no_whole_character_are_the_same_however_they_are_written():
     assert differences.is_same("a\ufffd\ufffdb\ufffd", "a\ufffdb\ufffd\ufffd")
     assert not differences.is_same("a\ufffdb", "ab")
+    assert differences.is_same(" He liked", "He liked ")
+    assert not differences.is_same("He  liked", "He liked") and not differences.is_same("a\n", "a")
 
 
 def test_a_runtime_that_stops_half_way_fails_and_says_so():

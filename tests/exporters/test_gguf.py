@@ -159,7 +159,8 @@ def test_a_tokenizer_that_llama_cpp_cannot_reproduce_is_refused_with_the_first_t
 
 def test_qwen2_with_narrow_rows_falls_back_as_foretold(tiny_qwen2, tmp_path, capsys):
     files = export(tmp_path, tiny_qwen2, "Q4_K_M", "Q4_0")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["model-f16.gguf", "model-q4_0.gguf", "model-q4_k_m.gguf"]
+    left = sorted(path.name for path in tmp_path.iterdir())
+    assert left == ["model-f16.gguf", "model-q4_0.gguf", "model-q4_k_m.gguf"]
     types = gguf_file.read(files["Q4_K_M"]).types
     assert types["token_embd.weight"] == "Q8_0"  # tied head, rows of 128: Q6_K does not fit
     assert types["blk.0.attn_q.weight"] == "Q5_0"  # in place of Q4_K

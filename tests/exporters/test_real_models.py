@@ -26,6 +26,8 @@ STORIES = "corpora/tinystories-sample.jsonl.gz"
 PACKAGE = "{exporter: gguf, quants: [F16, Q8_0]}, {exporter: onnx_genai, quants: [F32]}"
 OPTIMUM = ", {exporter: onnx_optimum, quants: [F32]}"
 FLOATS = {"gguf": "F16", "onnx_genai": "F32", "onnx": "F32"}
+CANNOT_RUN = {("stories260k", "onnx_genai"): "head_size shall be a multiple of 16"}
+"""What a runtime says of a model that it has no code for: rejected alone, the others ship."""
 
 
 def has_optimum() -> bool:
@@ -50,12 +52,14 @@ def built(request, shared, tmp_path_factory) -> tuple[Path, Path, dict[str, Any]
     return folder, out, json.loads(done.stdout)
 
 
-def test_every_candidate_reproduces_the_student_and_one_ships(built):
+def test_every_candidate_that_can_run_reproduces_the_student_and_one_ships(built):
     folder, out, report = built
     lines = report["candidates"]
     assert {line["format"] for line in lines} == ({*FLOATS} if has_optimum() else {"gguf", "onnx_genai"})
     for line in lines:
-        assert line["parity"]["passed"], line["rejected_because"]
+        reason = CANNOT_RUN.get((folder.name, line["format"]), "")
+        assert line["parity"]["passed"] is not bool(reason), line["rejected_because"]
+        assert not reason or reason in line["rejected_because"][0]
         assert line["parity"]["cases"] == line["parity"]["token_ids"] == 24
     assert sum(line["chosen"] for line in lines) == 1
     assert (out / "dist" / f"{folder.name}-rpi5" / "golden.jsonl").is_file()
@@ -76,6 +80,8 @@ def real(request, built) -> Iterator[Any]:
     folder, out, report = built
     if request.param == "onnx" and not has_optimum():
         pytest.skip("Optimum's environment is not installed: `edgedistill toolchain install optimum`, about 1 GB")
+    if reason := CANNOT_RUN.get((folder.name, request.param)):
+        pytest.skip(f"the runtime cannot run this model: {reason}")
     wanted = request.param, FLOATS[request.param]
     (file,) = (line["file"] for line in report["candidates"] if (line["format"], line["quant"]) == wanted)
     (package,) = (path for path in (out / "runs" / "package").iterdir() if path.is_dir())

@@ -305,7 +305,7 @@ def test_four_bits_of_a_sibling_are_caught_by_the_float_file_they_were_made_from
         run("out", candidates, student=a_step_on(model, tmp_path / "sibling"))
     assert (tmp_path / "out" / "parity" / "gguf-F16.jsonl").is_file()
     found = json.loads((tmp_path / "out" / "measurements.json").read_text())["candidates"]
-    assert [line["quant"] for line in found] == ["Q4_0"]
+    assert [line["quant"] for line in found] == ["Q4_0-plain"]
 
 
 def test_a_float_file_that_is_too_large_to_ship_is_checked_all_the_same(run, tiny_llama, tmp_path):
