@@ -45,6 +45,9 @@ class Student(Engine, Protocol):
     def added_ids(self) -> frozenset[int]:
         """Special and added tokens: those that are looked for in a text before it is split."""
 
+    def unknown_ids(self) -> frozenset[int]:
+        """What stands for a text that its vocabulary has no token for."""
+
     def stop_ids(self) -> frozenset[int]:
         """Tokens that end an answer."""
 
@@ -175,9 +178,12 @@ def _case(name: str, messages: list[dict[str, str]], student: Student, log_probs
 
 def _fitting(messages: list[dict[str, str]], student: Student, room: int) -> list[dict[str, str]]:
     """The conversation if it has at most `room` tokens, halved while it is still a long one; empty if it cannot be
-    asked: too long, or without a single token.
+    asked: too long, without a single token, or with a sign of the template's that the vocabulary lacks, on which
+    llama.cpp may end the whole process.
     """
     messages = _as_read(messages, student)
+    if student.unknown_ids() & set(student.token_ids(messages)):
+        return []
     while (size := len(student.token_ids(messages))) > room:
         text = messages[-1]["content"]
         if len(text) <= LONG_CHARACTERS // 8:

@@ -42,6 +42,9 @@ class Table:
     def added_ids(self) -> frozenset[int]:
         return frozenset({0})
 
+    def unknown_ids(self) -> frozenset[int]:
+        return frozenset({ord("~")})
+
     def stop_ids(self) -> frozenset[int]:
         return self.stops
 
@@ -124,6 +127,18 @@ def test_a_refused_case_makes_room_for_another_plain_one():
     made = golden.make(asked, Table(), count=24, max_tokens=4, context=5000)
     assert len(made) == 24
     assert golden.left_out(asked, made) == ["system", "system-turns"]
+
+
+def test_a_case_with_a_sign_that_the_vocabulary_lacks_is_left_out():
+    """The template's, since the texts are as the tokenizer reads them: llama.cpp would end the process on it."""
+
+    class Lacking(Table):
+        def token_ids(self, messages: Any) -> list[int]:
+            return [*super().token_ids(messages), *([ord("~")] if len(messages) > 1 else [])]
+
+    asked = golden.conversations([f"question {number}" for number in range(40)], 24)
+    made = golden.make(asked, Lacking(), count=24, max_tokens=4, context=5000)
+    assert len(made) == 24 and golden.left_out(asked, made) == ["system", "turns", "system-turns"]
 
 
 def test_texts_are_as_the_students_tokenizer_reads_them():

@@ -92,6 +92,11 @@ class HfEngine:
     def added_ids(self) -> frozenset[int]:
         return frozenset(self.decoder.tokenizer.added_tokens_decoder)
 
+    def unknown_ids(self) -> frozenset[int]:
+        tokenizer = self.decoder.tokenizer
+        written = (None, tokenizer.bos_token_id, tokenizer.eos_token_id)  # GPT-2 names one token for everything
+        return frozenset({tokenizer.unk_token_id}.difference(written))
+
     def stop_ids(self) -> frozenset[int]:
         return self.decoder.end_ids
 

@@ -269,6 +269,10 @@ class Engine:
     def added_ids(self) -> frozenset[int]:
         return self._weights.added_ids
 
+    def unknown_ids(self) -> frozenset[int]:
+        """None: where its vocabulary lacks a sign, llama.cpp gives no ids at all."""
+        return frozenset()
+
     def stop_ids(self) -> frozenset[int]:
         return self._weights.end_ids
 
