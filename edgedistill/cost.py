@@ -46,8 +46,6 @@ _TAGS = 10
 """Tokens around one question in the tagged form."""
 _LABEL = 4
 """Tokens of an answer that is given and not written: what `answer_loglik` reads."""
-_BYTES_PER_WEIGHT = {"generate": 2.0, "full": 16.0, "lora": 2.0, "qlora": 0.6}
-"""bfloat16; weight, gradient and two moments in float32; bfloat16; NF4 with its scales."""
 _WITH_REFERENCE = 4
 """Passes of full alignment: forward 1, backward 2, and 1 before it, in which the same weights are the reference."""
 
@@ -223,16 +221,3 @@ def hours(work: Work, shape: Shape, on: Accelerator) -> Estimate:
         seconds += math.ceil(work.calls / rows) * length * step
     value = seconds / 3600
     return Estimate(value, value / HOURS_FACTOR, value * HOURS_FACTOR)
-
-
-def problem(work: Work, shape: Shape, on: Accelerator, engine: str) -> str | None:
-    """Why the accelerator cannot do it: the weights alone do not fit. None where they may."""
-    if work.kind == "generate" and engine == "openai":
-        return None
-    needed = shape.parameters * _BYTES_PER_WEIGHT[work.kind] / 2**30
-    if needed <= on.memory_gib:
-        return None
-    how = "generating" if work.kind == "generate" else f"`{work.kind}` training"
-    return (
-        f"{work.stage}: {how} needs {needed:,.0f} GiB for the {work.role}, one {on.name} has {on.memory_gib:,.0f} GiB"
-    )

@@ -50,29 +50,6 @@ def test_hours_cover_the_papers_day(paper):
     assert sum(e.low for e in found) < 24 < sum(e.high for e in found)
 
 
-def test_a_teacher_that_one_device_cannot_hold_is_told(paper):
-    """70.55 billion weights of 2 bytes are 131 GiB."""
-    made = recipe.load("arte-bbh-gemma-2b")
-    shape, on = shapes.stated(made.teacher.shape), accelerators.find("a100-80gb")
-    work = paper["elicit", "rationales"]
-    assert cost.problem(work, shape, on, "hf") == (
-        "elicit: generating needs 131 GiB for the teacher, one a100-80gb has 80 GiB"
-    )
-    assert cost.problem(work, shape, on, "openai") is None, "a server has its own devices"
-    assert cost.problem(paper["align", "pairs, at most"], shape, on, "hf") is None, "in 4 bits it fits"
-
-
-def test_full_alignment_holds_moments_and_no_second_copy():
-    """16 bytes for each of 2^30 weights: the reference is read before training. In 4 bits 0.6."""
-    shape = Shape("X", 1, 1, 1, 1, 1, True, {"w": (1 << 15, 1 << 15)})
-    small = accelerators.Accelerator("small", "s", 1, 1, 15.9, "made up")
-    full = Work("align", "pairs", "teacher", 1, 1, 0, passes=4, kind="full")
-    assert cost.problem(full, shape, small, "hf") == (
-        "align: `full` training needs 16 GiB for the teacher, one small has 16 GiB"
-    )
-    assert cost.problem(Work("align", "pairs", "teacher", 1, 1, 0, passes=3, kind="qlora"), shape, small, "hf") is None
-
-
 WEIGHTS = 500_000_000
 SHAPE = Shape("X", 10, 1, 1, 1, 1, True, {"w": (WEIGHTS,)})
 MADE_UP = accelerators.Accelerator("m", "m", tflops=10, read_gb_s=100, memory_gib=8, source="made up")
