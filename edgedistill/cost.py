@@ -7,7 +7,8 @@ What a draft's exam items have in common is read once (prefix reuse).
     reading     2 operations per weight and token                          at a share of the peak
     writing     per step of a batch the longest of: reading all weights and the batch's cache, 2 operations per weight
                 and row, and the time that it takes to launch a step's kernels
-    training    2 operations per weight and token for each pass; forward 1, backward 2, or 1 where weights are frozen
+    training    2 operations per weight and token for each pass; forward 1, backward 2, or 1 where weights are frozen;
+                at least the time that it takes to launch the kernels of each batch
 
 Packaging, validation and the target's part are not counted.
 """
@@ -79,6 +80,8 @@ class Work:
     kind: str = "generate"
     """`generate`, or how is trained: `full`, `lora`, `qlora`"""
     devices: int = 1
+    batches: int = 0
+    """Of rows that training puts through the model at once."""
     detail: str = ""
     """How the calls of one task come about, where that is more than a number of the recipe."""
 
@@ -100,9 +103,9 @@ def count(recipe: Recipe, tasks: Sequence[Task]) -> list[Work]:
 
 
 def _together(same: tuple[Work, ...]) -> Work:
-    calls, read, written = (sum(getattr(work, name) for work in same) for name in ("calls", "read", "written"))
+    summed = {name: sum(getattr(work, name) for work in same) for name in ("calls", "read", "written", "batches")}
     details = {work.detail for work in same}
-    return replace(same[0], calls=calls, read=read, written=written, detail=details.pop() if len(details) == 1 else "")
+    return replace(same[0], **summed, detail=details.pop() if len(details) == 1 else "")
 
 
 def _of_task(recipe: Recipe, task: Task, lengths: Lengths) -> list[Work]:
@@ -195,20 +198,26 @@ def _alignment(recipe: Recipe, lengths: Lengths) -> list[Work]:
     # The model forward and backward, and the reference forward once.
     passes = _WITH_REFERENCE if align.adapter == "full" else 3
     calls = questions + of_questions
-    return [Work("align", "pairs, at most", "teacher", calls, tokens, 0, passes, align.adapter, align.processes)]
+    work = Work("align", "pairs, at most", "teacher", calls, tokens, 0, passes, align.adapter, align.processes)
+    return [replace(work, batches=math.ceil(calls * align.epochs / align.chunk))]
 
 
 def _training(recipe: Recipe, lengths: Lengths) -> Work:
     epochs = getattr(recipe.distill, "epochs", 1)
     kind = "lora" if getattr(recipe.distill, "lora_rank", None) else "full"
     tokens = recipe.tailor.rows * (lengths.head + lengths.question + lengths.rationale) * epochs
-    return Work("distill", "rows", "student", recipe.tailor.rows, tokens, 0, 2 if kind == "lora" else 3, kind)
+    work = Work("distill", "rows", "student", recipe.tailor.rows, tokens, 0, 2 if kind == "lora" else 3, kind)
+    chunk = getattr(recipe.distill, "chunk", recipe.tailor.rows)
+    return replace(work, batches=math.ceil(recipe.tailor.rows * epochs / chunk))
 
 
 def hours(work: Work, shape: Shape, on: Accelerator) -> Estimate:
     """Time of one kind of work with a model of that shape; generation uses one device, training what it asks for."""
     compute = on.tflops * 1e12 * COMPUTE_SHARE
-    seconds = 2 * shape.parameters * work.read * work.passes / (compute * work.devices)
+    seconds = max(
+        2 * shape.parameters * work.read * work.passes / (compute * work.devices),
+        work.batches * work.passes * shape.layers * LAUNCH_S,
+    )
     if work.written:
         length = work.written / work.calls
         cache = plan.kv_cache_bytes(shape, 1) * (work.read / work.calls + length)

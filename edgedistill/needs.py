@@ -75,8 +75,8 @@ def _aligned(recipe: Recipe, shape: Shape) -> list[Need]:
     )
     if align.adapter != "qlora":
         return [made]
-    whole = [placement.weights_of("teacher", shape, dtype, is_4bit=False) for dtype in ("bfloat16", "float32")]
-    return [made, Need("align", "teacher", "merged with its adapter, in main memory", *whole, is_in_main=True)]
+    half, whole = (placement.weights_of("teacher", shape, dtype, is_4bit=False) for dtype in ("bfloat16", "float32"))
+    return [made, Need("align", "teacher", "merged with its adapter, in main memory", half, whole, is_in_main=True)]
 
 
 def _trained(stage: str, role: str, shape: Shape, adapter: str, copies: int = 1, share: float = 0.0) -> Need:

@@ -81,6 +81,18 @@ def test_training_by_hand_on_two_devices():
     assert cost.hours(work, SHAPE, MADE_UP).value == pytest.approx(500 / 3600)
 
 
+def test_training_pays_for_its_launches():
+    """100 batches x 3 passes x 10 layers at 1 ms are 3 s, where the arithmetic of 1,000 tokens takes 1 ms."""
+    work = Work("distill", "w", "student", 10, 1_000, 0, passes=3, kind="full", batches=100)
+    assert cost.hours(work, SHAPE, MADE_UP).value * 3600 == pytest.approx(3.0)
+
+
+def test_batches_are_what_goes_through_the_model_at_once(paper):
+    """6,900 pairs, 2 in each of 8 processes; 23 x 294 rows, 16 at once, the last batch of a task not full."""
+    assert paper["align", "pairs, at most"].batches == 23 * 19  # 300 pairs of a task in sixteens
+    assert paper["distill", "rows"].batches == 23 * 19  # 294 rows in sixteens
+
+
 def test_lengths_come_from_the_seeds_where_there_are_any():
     made = recipe.load("bbh-mini")
     tasks, *_ = inputs.open_all(made, may_fetch=False)

@@ -143,8 +143,8 @@ def _heading(text: str) -> list[str]:
 
 def _wrapped(notes: list[str]) -> list[str]:
     """Paragraphs that a terminal need not break in the middle of a word."""
-    indents = {"initial_indent": table.INDENT, "subsequent_indent": 2 * table.INDENT}
-    return [line for note in notes for told in note.split("\n") for line in textwrap.wrap(told, 118, **indents)]
+    shaped = textwrap.TextWrapper(118, initial_indent=table.INDENT, subsequent_indent=2 * table.INDENT)
+    return [line for note in notes for told in note.split("\n") for line in shaped.wrap(told)]
 
 
 def _need_lines(spent: _Cost) -> list[str]:
