@@ -354,7 +354,9 @@ def _use_shared_prefixes(decoder: Decoder, path: Path) -> None:
             raise _unsupported(path, model, str(error)) from error
     if len(prefix.keys) != model.config.get_text_config().num_hidden_layers:
         raise _unsupported(path, model, "not all of its layers keep keys and values")
-    tolerance = 0.05 if decoder.device.type == "cuda" else 1e-3
+    # The kernels of GPUs, half types and 4 bits round otherwise for other numbers of rows.
+    is_rounded = decoder.device.type == "cuda" or model.dtype != torch.float32 or getattr(model, "is_quantized", False)
+    tolerance = 0.05 if is_rounded else 1e-3
     scale = float(expected.abs().max().clamp(min=1e-6))
     if float((found - expected).abs().max()) > tolerance * scale:
         raise _unsupported(path, model, "its logits differ")
