@@ -41,7 +41,7 @@ def of(recipe: Recipe, shape: dict[str, Shape | None]) -> list[Need]:
     """In the order of the stages; of models whose size is known and that no server runs."""
     found: list[Need] = []
     is_aligned = bool(recipe.prefer and recipe.align)
-    teacher, student = shape["teacher"], shape["student"]
+    teacher, student = shape.get("teacher"), shape.get("student")
     if teacher:
         found.append(_generates("elicit, tailor" if is_aligned else "tailor", "teacher", teacher, recipe.teacher))
     if student and is_aligned:
