@@ -76,6 +76,22 @@ class Shape:
 
 
 @dataclass(frozen=True)
+class Loading:
+    """How engine `hf` holds a model; the fields are those of `ModelConfig`."""
+
+    device_map: str | None = None
+    load_in_4bit: bool = False
+    dtype: str | None = None
+
+    def identity(self) -> dict[str, Any]:
+        """What can change answers, where it is not the default: the device map cannot."""
+        return {
+            **({"load_in_4bit": True} if self.load_in_4bit else {}),
+            **({"dtype": self.dtype} if self.dtype else {}),
+        }
+
+
+@dataclass(frozen=True)
 class Model:
     """A checked model folder, or one that a stage is going to leave there (`build` in dry mode)."""
 
@@ -90,6 +106,7 @@ class Model:
     """As the model card states it."""
     server: ModelConfig | None = None
     """Who answers for it, where there is no folder: engine `openai`."""
+    loading: Loading = Loading()
 
     def identity(self) -> dict[str, Any]:
         """Hash of the weights, the engine's version, and the licence with its texts, which the bundle repeats."""
@@ -98,6 +115,7 @@ class Model:
             "engine": f"{self.engine}@{components.load('engines', self.engine).VERSION}",
             "licence": self.licence,
             "licence_texts": {path.name: sha256_of(path) for path in licence_texts(self.path)},
+            **self.loading.identity(),
         }
 
     @property
@@ -134,7 +152,9 @@ def resolve(config: ModelConfig, folder: Path, role: str, *, may_fetch: bool = T
     hub.check_pin(config, role)
     name = f"{config.model}@{config.revision}"
     path = hub.fetch(config, role, FETCHED) if may_fetch else hub.found(config)
-    return _opened(config, folder, role, path, name) if path else Model(Path(name), name, config.engine, name)
+    if path is None:
+        return Model(Path(name), name, config.engine, name, loading=_loading(config))
+    return _opened(config, folder, role, path, name)
 
 
 def _on_a_server(config: ModelConfig) -> Model:
@@ -144,11 +164,15 @@ def _on_a_server(config: ModelConfig) -> Model:
     return Model(Path(name), f"{name} {said}".strip(), config.engine, name, server=config)
 
 
+def _loading(config: ModelConfig) -> Loading:
+    return Loading(config.device_map, config.load_in_4bit, config.dtype)
+
+
 def _opened(config: ModelConfig, folder: Path, role: str, path: Path, name: str) -> Model:
     if config.chat_template:
         path = chat_template.laid_over(path, config.chat_template, folder, FETCHED)
     check(path, role)
-    model = Model(path, "", config.engine, name, _licence(path))
+    model = Model(path, "", config.engine, name, _licence(path), loading=_loading(config))
     digest = hashlib.sha256()
     for file in model.files():
         digest.update(f"{file.name} {sha256_of(file)}\n".encode())

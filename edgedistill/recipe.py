@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
+from textwrap import indent
 from typing import Annotated, Any, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from edgedistill import yaml_file
+from edgedistill import task, yaml_file
 from edgedistill.errors import UsageError
 from edgedistill.sections import (
     ANY_PREFER,
@@ -110,9 +112,9 @@ class Recipe(Section):
     def _task_names_differ(cls, tasks: tuple[str, ...]) -> tuple[str, ...]:
         # A task is known by its folder's name everywhere: in shards, exams, reports and bundles.
         names = [Path(task).name for task in tasks]
-        for task, name in zip(tasks, names, strict=True):
+        for given, name in zip(tasks, names, strict=True):
             if name in ("", ".."):
-                raise ValueError(f"`{task}` names no folder")
+                raise ValueError(f"`{given}` names no folder")
             if names.count(name) > 1:
                 raise ValueError(f"two folders are named `{name}`; a task is known by its folder's name")
         return tasks
@@ -226,10 +228,31 @@ def _name_of(model: str) -> str:
 
 
 def load(name: str, overrides: tuple[str, ...] = ()) -> Recipe:
-    """A recipe by shipped name, or by path of its YAML file or folder, with `a.b=value` overrides applied."""
+    """A recipe by shipped name, or by path of its YAML file or folder, with `a.b=value` overrides applied.
+
+    Raises   UsageError with every problem of the file, and then with those of the task folders that it names, too
+    """
     path = yaml_file.find("recipes", name)
     raw = yaml_file.read(path, overrides)
     own_name = path.parent.name if path.name == "recipe.yaml" else path.stem
     own = {"name": own_name, "folder": path.parent}
     title = " ".join([f"recipe `{own_name}`", *(f"--set {override}" for override in overrides)])
-    return yaml_file.parse(Recipe, raw, title, path, own)
+    try:
+        return yaml_file.parse(Recipe, raw, title, path, own)
+    except UsageError as error:
+        if more := _problems_of_tasks(raw.get("tasks"), path.parent):
+            lines = "\n".join(indent(problem, "  ") for problem in more)
+            raise UsageError(f"{error.problem}\nand its tasks have problems\n{lines}", error.hint) from None
+        raise
+
+
+def _problems_of_tasks(named: Any, folder: Path) -> list[str]:
+    """What a build would find only once the recipe itself is right."""
+    found = []
+    for name in named if isinstance(named, list) else []:
+        if isinstance(name, str) and name.strip():
+            try:
+                task.load(folder / os.path.expanduser(name), needs_items=False)
+            except UsageError as error:
+                found.append(error.problem)
+    return found

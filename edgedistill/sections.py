@@ -151,6 +151,14 @@ class ModelConfig(Section):
     """Of a hub model, so that `plan` can count bytes and hours before it is downloaded. Then the files count."""
     engine: str = "hf"
     """Which file in engines/ runs it for elicitation and scoring."""
+    device_map: Annotated[Literal["auto"] | None, NotIdentity] = None
+    """With `engine: hf`: `auto` spreads the layers over all GPUs, and what they cannot hold over the main memory. None:
+    all on one GPU. Alignment in one process spreads a teacher in the same way, over GPUs alone."""
+    load_in_4bit: bool = False
+    """With `engine: hf`: generate and score with linear layers in 4-bit NF4, in about 0.3 of the memory of bfloat16,
+    and with somewhat other answers. What is trained is told by `align.adapter` and `distill`."""
+    dtype: Literal["bfloat16", "float16", "float32"] | None = None
+    """With `engine: hf`: of the weights that generate and score. None: bfloat16 on a GPU, float32 on a CPU."""
     base_url: str | None = None
     """With `engine: openai`: the server's address up to and with /v1, e.g. http://127.0.0.1:8080/v1."""
     api_key_env: Annotated[str | None, NotIdentity] = None
@@ -198,6 +206,13 @@ class ModelConfig(Section):
                 raise ValueError(f"extra_body: {', '.join(sorted(taken))}: the tool sets this itself")
         elif given := {"base_url", "api_key_env", "plain_http", "requests", "extra_body"} & self.model_fields_set:
             raise ValueError(f"{', '.join(sorted(given))}: only engine `openai` asks a server, this is `{self.engine}`")
+        return self
+
+    @model_validator(mode="after")
+    def _torch_loads_it_as_told(self) -> Self:
+        given = {"device_map", "load_in_4bit", "dtype"} & self.model_fields_set
+        if given and self.engine != "hf":
+            raise ValueError(f"{', '.join(sorted(given))}: only engine `hf` loads with torch, this is `{self.engine}`")
         return self
 
 

@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -153,7 +154,7 @@ def test_a_copied_target_can_be_used_and_is_never_written_over(tmp_path):
 
 def test_a_copied_recipe_brings_its_task_and_models(tmp_path):
     done = run("recipes", "copy", "quickstart", "mine", cwd=tmp_path)
-    assert done.stdout == "mine\nuse it with `--recipe ./mine`\n"
+    assert re.fullmatch(r"mine \(\d\d\.\d\d MiB\)\nuse it with `--recipe ./mine`\n", done.stdout), "it says its size"
     assert run("recipes", "check", "./mine", cwd=tmp_path).returncode == 0
     (tmp_path / "mine" / "home" / "test.jsonl").unlink()
     assert "test.jsonl: missing" in run("recipes", "check", "./mine", cwd=tmp_path).stderr

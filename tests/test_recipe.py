@@ -29,7 +29,7 @@ def write(folder: Path, text: str, name: str = "small.yaml") -> str:
 def problems(folder: Path, text: str, *overrides: str) -> list[str]:
     with pytest.raises(UsageError) as caught:
         recipe.load(write(folder, text), overrides)
-    head, *lines = caught.value.problem.splitlines()
+    head, *lines = caught.value.problem.partition("\nand its tasks have problems")[0].splitlines()
     given = "".join(f" --set {override}" for override in overrides)
     assert head == f"recipe `small`{given} has {len(lines)} problem{'s' if len(lines) > 1 else ''}"
     assert str(folder / "small.yaml") in caught.value.hint
@@ -73,6 +73,27 @@ def test_every_problem_comes_in_one_message(tmp_path):
         "validate.golden_cases: should be a valid integer",
     ):
         assert start in found
+
+
+def test_problems_of_the_tasks_come_in_the_same_message(tmp_path):
+    """One folder is missing, the other has an item without an answer and too few seeds."""
+    folder = tmp_path / "home"
+    folder.mkdir()
+    (folder / "task.yaml").write_text("title: t\nlicence: l\ndescription: d\nkind: tagged_answer\n")
+    (folder / "seeds.jsonl").write_text('{"id": "1", "question": "q", "answer": "a"}\n')
+    (folder / "validation.jsonl").write_text('{"id": "1", "question": "q", "answer": " "}\n')
+    with pytest.raises(UsageError) as caught:
+        recipe.load(write(tmp_path, WHOLE.replace("[home]", "[home, away]") + "tailr: {}\n"))
+    assert caught.value.problem.splitlines() == [
+        "recipe `small` has 1 problem",
+        "  tailr: unknown key, did you mean `tailor`?",
+        "and its tasks have problems",
+        "  task `home` has 3 problems",
+        "    validation.jsonl row 1: no answer; every item needs its label",
+        "    test.jsonl: missing",
+        "    seeds.jsonl: 1 seeds, at least 3 are needed: a prompt shows three",
+        f"  task folder {tmp_path / 'away'} has no task.yaml",
+    ]
 
 
 def test_validation_needs_cases_and_room_for_a_prompt(tmp_path):
@@ -289,6 +310,16 @@ def test_a_key_in_place_of_its_variable_is_refused_and_not_repeated(tmp_path):
 def test_what_a_server_cannot_be_is_told(tmp_path, changed, said):
     (found,) = problems(tmp_path, on_a_server(**changed))
     assert found.startswith(said)
+
+
+def test_how_torch_loads_is_told_to_the_engine_that_uses_it_alone(tmp_path):
+    loaded = "{model: teacher, device_map: auto, load_in_4bit: true, dtype: float16}"
+    text = WHOLE.replace("{model: teacher}", loaded)
+    made = recipe.load(write(tmp_path, text)).teacher
+    assert (made.device_map, made.load_in_4bit, made.dtype) == ("auto", True, "float16")
+    assert problems(tmp_path, text.replace("{model: teacher", "{engine: llama, model: teacher")) == [
+        "teacher: device_map, dtype, load_in_4bit: only engine `hf` loads with torch, this is `llama`"
+    ]
 
 
 def test_plain_http_to_another_machine_can_be_allowed(tmp_path):

@@ -1,4 +1,4 @@
-"""Engine `hf`: any Hugging Face causal language model, in torch. float32 on the CPU, bfloat16 on a GPU."""
+"""Engine `hf`: any Hugging Face causal language model, in torch. float32 on the CPU, bfloat16 on GPUs."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ VERSION = 1
 
 
 def open_engine(model: Model) -> HfEngine:
-    """Load a checked model folder. Nothing in it is run: no remote code, no pickle."""
+    """Load a checked model folder, on one device or over several, as its recipe says (`ModelConfig`)."""
     from edgedistill.ml.decode import Decoder
+    from edgedistill.ml.loading import load
 
-    return HfEngine(Decoder(model.path))
+    return HfEngine(Decoder(model.path, load(model)))
 
 
 class HfEngine:

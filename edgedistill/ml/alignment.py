@@ -14,13 +14,15 @@ from typing import Any
 import torch
 from trl import DPOConfig
 
+from edgedistill import placement
 from edgedistill.artifacts import Preferences
-from edgedistill.errors import StageFailed
-from edgedistill.ml import training, weights
+from edgedistill.errors import StageFailed, UsageError
+from edgedistill.ml import loading, training, weights
 from edgedistill.ml.pair_loss import Terms, terms_of
 from edgedistill.ml.preference import TokenizedDPOTrainer, pair_rows
 from edgedistill.ml.turns import Turn, end_ids, load_tokenizer, turns
 from edgedistill.models import Model
+from edgedistill.placement import Machine
 from edgedistill.sections import AlignConfig
 from edgedistill.toolchain import subprocesses
 
@@ -116,11 +118,35 @@ def _trainer(out: Path, teacher: Model, encoded: _Encoded, config: AlignConfig, 
 
 
 def _learner(teacher: Model, config: AlignConfig, longest: int, device: torch.device) -> Any:
-    """The teacher as it is trained."""
-    if config.adapter == "full":
-        return weights.load(teacher, weights.LEARNING, longest)
-    nf4_on = device if config.adapter == "qlora" else None
-    return weights.load(teacher, weights.frozen_dtype(), longest, nf4_on=nf4_on)
+    """The teacher as it is trained: whole on one GPU, where each process has its own, or spread over all of them."""
+    dtype = weights.LEARNING if config.adapter == "full" else weights.frozen_dtype()
+    here = loading.machine()
+    placed = places(teacher, config, here, device.index or 0) if here.gpus else None
+    if config.adapter == "qlora":
+        _room_for_merging(teacher, here)
+        placed = placed or {"device_map": {"": device}}
+    return weights.load(teacher, dtype, longest, is_4bit=config.adapter == "qlora", placed=placed)
+
+
+def places(teacher: Model, config: AlignConfig, here: Machine, gpu: int) -> dict[str, Any]:
+    """Keyword arguments of `from_pretrained` on a machine with GPUs, of which this process has one, or all where it is
+    the only process and the recipe spreads the teacher. Raises UsageError when they hold too little."""
+    trained = placement.trained(teacher.name or str(teacher.path), teacher.shape(), config.adapter)
+    if teacher.loading.device_map and config.processes == 1:
+        return placement.spread(trained, here, share=placement.TRAINED_SHARE, may_offload=False)
+    return placement.on_one(trained, here, gpu)
+
+
+def _room_for_merging(teacher: Model, here: Machine) -> None:
+    """What the adapter learned beside 4-bit weights goes into whole ones, in main memory: better known before."""
+    dtype = str(weights.frozen_dtype()).removeprefix("torch.")
+    whole = placement.weights_of(teacher.name or str(teacher.path), teacher.shape(), dtype, is_4bit=False)
+    if whole.size > here.main:
+        raise UsageError(
+            f"align: the adapter of {whole.what} is merged in main memory, which takes {placement.gib(whole.size)};"
+            f" {placement.gib(here.main)} are free",
+            "take a machine with more main memory, or a smaller teacher",
+        )
 
 
 def _aligned(trained: Any, teacher: Model, config: AlignConfig) -> Any:

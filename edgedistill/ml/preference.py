@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from accelerate.utils import gather_object
+from accelerate.utils import gather_object, send_to_device
 from datasets import Dataset
 from torch import Tensor
 from trl import DPOTrainer
@@ -101,11 +101,25 @@ class TokenizedDPOTrainer(DPOTrainer):  # type: ignore[misc]
     def _seen(self) -> Iterator[list[Tensor]]:
         """Log-probabilities (B, T) of every pass through the model meanwhile: the learner's, then the reference's."""
         seen: list[Tensor] = []
-        hook = self.model.register_forward_hook(lambda module, given, output: seen.append(output.log_probs))
+
+        def keep(module: Any, given: Any, output: Any) -> Any:
+            output = brought_to(self.args.device, output)
+            seen.append(output.log_probs)
+            return output
+
+        hook = self.model.register_forward_hook(keep)
         try:
             yield seen
         finally:
             hook.remove()
+
+
+def brought_to(device: torch.device, output: Any) -> Any:
+    """What a model gave, on that device: spread over several GPUs it ends on the last, the inputs are on the first.
+
+    accelerate would bring it back, but for TRL's own head, which passes its hook by.
+    """
+    return output if output.log_probs.device == device else send_to_device(output, device)
 
 
 def distance(now: Tensor, before: Tensor) -> Tensor:

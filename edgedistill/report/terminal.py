@@ -52,14 +52,15 @@ def _budgets(report: Report) -> list[str]:
 
 
 def _candidates(report: Report) -> list[str]:
-    head = ("candidate", "size", words.quality_name(report), "parity", "first token", "decode", "memory", "")
+    quality = words.quality_name(report)
+    head = ("candidate", "size", quality, "KL", "parity", "first token", "decode", "memory", "")
     rows = []
     for one in report.candidates:
         speed = words.first_token(one.latency), words.decode(one.latency), words.memory(one.memory_mib)
-        facts = one.name, words.size(one.bytes), words.quality(one), words.parity(one)
+        facts = one.name, words.size(one.bytes), words.quality(one), words.kl(one), words.parity(one)
         rows.append((*facts, *speed, words.outcome(one)))
-    made = table.lines(head, rows, right=("size", "first token", "decode", "memory"), styles=_STYLES)
-    is_estimated = any("~" in cell for row in rows for cell in row[4:7])
+    made = table.lines(head, rows, right=("size", "KL", "first token", "decode", "memory"), styles=_STYLES)
+    is_estimated = any("~" in cell for row in rows for cell in row[5:8])
     return [*made, f"{table.INDENT}~ predicted, not measured on the device"] if is_estimated else made
 
 

@@ -146,6 +146,11 @@ def first_tokens(found: Parity) -> str:
     return f"{found.top1} of {found.cases}, {found.top_k:.2f}"
 
 
+def kl(candidate: CandidateLine) -> str:
+    """Mean KL, float student to candidate, in nats; of a float file it may be rounding alone."""
+    return f"{candidate.kl_mean:.4f}" if candidate.kl_mean is not None else "-"
+
+
 def alignment(found: Alignment) -> str:
     """One sentence for each panel of the picture, with where the curve ends."""
     last = found.curve[-1]

@@ -23,7 +23,7 @@ def align(out: Path, preferences: Preferences, teacher: Model, config: AlignConf
             `label` of a pair ask of the loss: ml/pair_loss.py
     Leaves  model/ (adapter merged), curve.jsonl with loss, reward_margin, reward_accuracy and kl per step
     Raises  StageFailed when there are no pairs, or fewer than one batch
-            UsageError when there are fewer GPUs than processes
+            UsageError when there are fewer GPUs than processes, or they hold too little for the weights
     """
     from edgedistill.ml import alignment, training
 

@@ -7,8 +7,8 @@
 The model is a Llama of 0.5 billion random weights with the embedded student's tokenizer, made at the start. The tools
 are built once by `python tests/bench/llama_tools.py`; without them their rows are left out with that reason. Both sides
 of a row take turns, each in a process of its own, and the ratio is the median over the rounds with the range in
-brackets. Memory is the largest sum of resident sizes of a side's processes, sampled every 20 ms. Run it on an idle
-machine.
+brackets. Memory is the largest sum of a side's processes, sampled every 20 ms; what processes share counts once (PSS).
+Run it on an idle machine. ROUNDS and ITEMS in the environment make it shorter.
 
     convert    Hugging Face folder -> Q4_K_M: the exporter against convert_hf_to_gguf.py and then llama-quantize
     several    F16, Q8_0, Q4_K_M and Q4_0 from one conversion, against the same tools
@@ -54,8 +54,8 @@ REPO = Path(__file__).parents[2]
 STUDENT = REPO / "recipes" / "quickstart" / "models" / "student"
 IS_SMALL = bool(os.environ.get("SMALL"))
 LAYERS, WIDTH = (4, 512) if IS_SMALL else (30, 1024)
-ROUNDS = 1 if IS_SMALL else 3
-ITEMS, NEW_TOKENS = (20, 16) if IS_SMALL else (500, 24)
+ROUNDS = int(os.environ.get("ROUNDS") or (1 if IS_SMALL else 3))
+ITEMS, NEW_TOKENS = int(os.environ.get("ITEMS") or (20 if IS_SMALL else 500)), 16 if IS_SMALL else 24
 CHUNKS, CHUNK = (4, 512) if IS_SMALL else (64, 512)
 SEVERAL = ("F16", "Q8_0", "Q4_K_M", "Q4_0")
 MIB = 1 << 20
@@ -270,7 +270,7 @@ def _memory(pid: int) -> int:
     try:
         process = psutil.Process(pid)
         for one in (process, *process.children(recursive=True)):
-            total += one.memory_info().rss
+            total += one.memory_full_info().pss
     except psutil.NoSuchProcess:
         pass  # ended while we looked
     return total

@@ -7,7 +7,7 @@ import pytest
 
 from edgedistill.engine import user
 from edgedistill.engines import hf, llama
-from edgedistill.errors import UsageError
+from edgedistill.errors import IntegrityError, UsageError
 from edgedistill.models import Model
 from edgedistill.parity import TIE_NATS
 from edgedistill.toolchain.llama_cpp import cache_folder
@@ -155,7 +155,7 @@ def test_a_broken_file_is_refused_with_its_name(tmp_path, tiny_candidates):
     whole = (tiny_candidates.path / "model-f16.gguf").read_bytes()
     for name, content in (("cut.gguf", whole[: len(whole) // 2]), ("text.gguf", b"not a model")):
         (tmp_path / name).write_bytes(content)
-        with pytest.raises(UsageError, match=f"cannot load .*{name}"):
+        with pytest.raises(IntegrityError, match=f"{name} is not a whole GGUF file"):
             llama.open_file(tmp_path / name, context=64)
     with pytest.raises(UsageError, match="does not exist"):
         llama.open_file(tmp_path / "nowhere.gguf", context=64)
