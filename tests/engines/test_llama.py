@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from edgedistill.differences import TIE_NATS
 from edgedistill.engine import user
 from edgedistill.engines import hf, llama
 from edgedistill.errors import IntegrityError, UsageError
 from edgedistill.models import Model
-from edgedistill.parity import TIE_NATS
 from edgedistill.toolchain.llama_cpp import cache_folder
 
 SAID = [user(text) for text in ("hello", "turn off the light in the kitchen", "", "Grüße 🙂 你好", "yes " * 40)]
