@@ -330,6 +330,12 @@ def shape_of(path: Path) -> Shape:
     )
 
 
+def buffers_of(path: Path) -> list[str]:
+    """Names of what old checkpoints store beside the weights, and every loader computes itself."""
+    headers = (_header(file) for file in sorted(path.glob("*.safetensors")))
+    return [name for header in headers for name, size in header.items() if _is_buffer(name, size)]
+
+
 def _is_buffer(name: str, size: tuple[int, ...]) -> bool:
     """Attention masks and rotary frequencies: computed from the settings, and left out by every converter.
 

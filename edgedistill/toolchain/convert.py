@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from edgedistill import gguf_file
+from edgedistill import gguf_file, models
 from edgedistill.errors import UsageError
 from edgedistill.toolchain import attention, subprocesses, tokenization
 
@@ -105,6 +105,8 @@ class Converter:
         model = self._class(
             self.folder, gguf.LlamaFileType.MOSTLY_F16, out, model_name=self.name, hparams=dict(self._config)
         )
+        for name in models.buffers_of(self.folder):
+            model.model_tensors.pop(name, None)  # the GPT-2 class means to leave masks out, and stops at their names
         if self.is_tied:
             # transformers ignores a stored head where the config ties it to the embedding; the converter would use it.
             model.model_tensors.pop("lm_head.weight", None)
