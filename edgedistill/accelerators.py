@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import os
+import re
+import subprocess
 from dataclasses import dataclass
+from pathlib import Path
 
 from edgedistill.errors import UsageError
 
@@ -56,6 +60,27 @@ TABLE = (
         "half of the 242 with sparsity in https://grokipedia.com/page/NVIDIA_L4_vs_L40S",
     ),
 )
+
+
+def seen() -> tuple[int, ...]:
+    """Free bytes of each NVIDIA GPU of this machine that CUDA programs may use, as nvidia-smi says; none without it."""
+    asked = ["--query-gpu=memory.free", "--format=csv,noheader,nounits"]
+    try:
+        told = subprocess.run(["nvidia-smi", *asked], capture_output=True, text=True, timeout=20, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return ()
+    free = [int(line) * (1 << 20) for line in told.split() if line.isdigit()]
+    allowed = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if allowed is None or not re.fullmatch(r"[\d,]*", allowed):  # names of GPUs are taken as all
+        return tuple(free)
+    return tuple(free[int(number)] for number in allowed.split(",") if number and int(number) < len(free))
+
+
+def free_main() -> int:
+    """Free bytes of main memory, with those that only cache files; all there are where the system does not tell."""
+    told = Path("/proc/meminfo")
+    found = re.search(r"^MemAvailable:\s*(\d+) kB", told.read_text(), re.MULTILINE) if told.is_file() else None
+    return int(found[1]) << 10 if found else os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def find(name: str) -> Accelerator:

@@ -26,10 +26,10 @@ from edgedistill.errors import UsageError
 from edgedistill.log import say
 from edgedistill.models import Model
 from edgedistill.recipe import Recipe
+from edgedistill.schooling import school
 from edgedistill.stages.align import align
 from edgedistill.stages.answer import answer
 from edgedistill.stages.choose import BEST, ONE_STYLE, choose
-from edgedistill.stages.distill import distill
 from edgedistill.stages.elicit import elicit
 from edgedistill.stages.grade import examples, grade
 from edgedistill.stages.prefer import prefer
@@ -132,7 +132,8 @@ def _run(
     for name, data in made.items():
         say(f"seed {seed}, arm {name}")
         rows = store.run(sample, data, list(made.values()), recipe.arms.rows, seed)
-        tuned = store.run(distill, rows, student, tasks, recipe.distill, seed)
+        # The arms differ in their data; who teaches beside it, where the method asks, is the same for all.
+        tuned = school(store, recipe, rows, student, teacher, tasks, seed)
         # The recipe's own seed: it draws the test items, and they are the same for every run.
         graded = store.run(grade, tuned.model(student), tasks, recipe.arms, recipe.seed)
         found.append(Arm(name, rows, graded))

@@ -109,6 +109,14 @@ class Pair:
     rejected: str
     margin: float
     """Difference of the two scores, 0-1."""
+    label: str = "preferred"
+    """`preferred`, or `equal` where the exam cannot tell the two apart: DPO then draws them together."""
+    spread: float | None = None
+    """Standard deviation of `margin` over resampled exams (strength.py)."""
+    doubt: float = 0.0
+    """Share of the resampled exams in which the order turns, 0-1."""
+    strength: str = "ignore"
+    """What DPO does with the last two: `ignore`, `margin`, `smooth`."""
 
 
 @dataclass(frozen=True)
@@ -120,6 +128,27 @@ class Preferences(Artifact):
 
     def pairs(self) -> Iterator[Pair]:
         return (Pair(**row) for row in read_rows(self.path / "pairs.jsonl"))
+
+
+@dataclass(frozen=True)
+class Gain:
+    """What fine-tuning on a few drafts did for the student."""
+
+    task: str
+    drafts: tuple[str, ...]
+    """Their ids."""
+    accuracy: float
+    """Rise of the share of held-out validation items that the student gets right."""
+    log_prob: float
+    """Rise of the mean log-probability per token of their right answers, in nats."""
+
+
+@dataclass(frozen=True)
+class Gains(Artifact):
+    """gains.jsonl, one row per group of drafts."""
+
+    def rows(self) -> Iterator[Gain]:
+        return (Gain(**{**row, "drafts": tuple(row["drafts"])}) for row in read_rows(self.path / "gains.jsonl"))
 
 
 @dataclass(frozen=True)
@@ -184,6 +213,16 @@ class Calibration(Artifact):
 
 
 @dataclass(frozen=True)
+class Hints(Artifact):
+    """hints/NNNN.safetensors: a teacher's likeliest tokens at each place of the rows' answers (ml/hint_shards.py).
+    counts.json: `is_text_only` where teacher and student do not share a vocabulary, and there are none."""
+
+    @property
+    def folder(self) -> Path:
+        return self.path / "hints"
+
+
+@dataclass(frozen=True)
 class GradedAnswer:
     """What a student made of one test item."""
 
@@ -226,6 +265,10 @@ class Candidate:
     """Counted in the file."""
     read_bytes: int
     """Bytes of tensors that one decoded token reads: all, but for an untied input embedding."""
+    fitted: dict[str, Any] | None = None
+    """Of a mix: its expected and its measured KL, beside those of llama.cpp's own mixture of its size."""
+    ships: bool = True
+    """False for a float file that the recipe does not list: the others were made from it, so it is checked too."""
 
 
 @dataclass(frozen=True)
@@ -233,6 +276,13 @@ class Candidates(Artifact):
     """The exported files, and candidates.jsonl that describes them."""
 
     def rows(self) -> Iterator[Candidate]:
+        return (candidate for candidate in self._all() if candidate.ships)
+
+    def sources(self) -> Iterator[Candidate]:
+        """The float files that are no candidates themselves."""
+        return (candidate for candidate in self._all() if not candidate.ships)
+
+    def _all(self) -> Iterator[Candidate]:
         return (Candidate(**row) for row in read_rows(self.path / "candidates.jsonl"))
 
     def file(self, candidate: Candidate) -> Path:

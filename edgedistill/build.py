@@ -1,12 +1,14 @@
 """The line, from a recipe and a target to a bundle.
 
     recipe.yaml ─┐
-                 ├─ plan ─► elicit ─► prefer ─► align ─► tailor ─► distill ─► package ─► validate ─► bundle ─► report
-    target.yaml ─┘         Drafts  Preferences  Teacher  Tailored  Student   Candidates  Measurements  Bundle
+                 ├─ plan ─► elicit ─► prefer ─► align ─► tailor ─► distill ─┬───────────────┬─► package ─► validate ─► …
+    target.yaml ─┘         Drafts  Preferences  Teacher  Tailored  Student  └─ calibrate ───┘  Candidates  Measurements
+                                                                               Calibration
+    … ─► bundle ─► report
 
 Only `package`, `validate` and `bundle` read the target, so two devices share everything up to the student. A student
-that is trained already begins there. Between the two, `calibrate` measures how the student's weights may be rounded,
-where an exporter's settings ask for it. With a store in dry mode this same function is the plan.
+that is trained already begins there. `calibrate` measures how the student's weights may be rounded, where an exporter's
+settings ask for it. With a store in dry mode this same function is the plan.
 """
 
 from __future__ import annotations
@@ -15,13 +17,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgedistill import inputs
-from edgedistill.artifacts import Bundle, Measurements, Teacher
-from edgedistill.predictor import calibration
+from edgedistill.artifacts import Bundle, Calibration, Measurements, Tailored, Teacher
+from edgedistill.models import Model
+from edgedistill.predictor import own_board
 from edgedistill.recipe import Recipe
+from edgedistill.schooling import school
 from edgedistill.stages.align import align
 from edgedistill.stages.bundle import bundle
 from edgedistill.stages.calibrate import calibrate
-from edgedistill.stages.distill import distill
 from edgedistill.stages.elicit import elicit
 from edgedistill.stages.package import package
 from edgedistill.stages.prefer import prefer
@@ -29,6 +32,7 @@ from edgedistill.stages.tailor import tailor
 from edgedistill.stages.validate import validate
 from edgedistill.store import Store
 from edgedistill.target import Target
+from edgedistill.task import Task
 from edgedistill.toolchain.runtime import Runtime
 
 
@@ -41,44 +45,50 @@ class Built:
     aligned: Teacher | None = None
 
 
+@dataclass(frozen=True)
+class Taught:
+    """The student on its way to the device, and what it learned from."""
+
+    student: Model
+    rows: Tailored | None = None
+    aligned: Teacher | None = None
+
+
 def build(
     store: Store, recipe: Recipe, target: Target, test_items: Path | None = None, runtime: Runtime | None = None
 ) -> Built:
     """Run every stage that is not cached, in order. `test_items`: a folder with files in place of the tasks' own.
     `runtime`: programs that ship in the bundle."""
     tasks, teacher, student = inputs.open_all(recipe, test_items=test_items, may_fetch=not store.dry)
-    others, text = inputs.respondents(recipe, may_fetch=not store.dry), inputs.text(recipe)
+    budgets, text = target.budgets.replaced_by(recipe.budgets), inputs.text(recipe)
 
-    aligned, tailored, tuned = None, None, student
-    if recipe.distill and teacher:  # else the student is packaged as it is
-        writer = teacher
-        if recipe.prefer and recipe.align:
-            drafts = store.run(elicit, teacher, tasks, recipe.elicit, recipe.seed)
-            preferences = store.run(prefer, drafts, student, tasks, recipe.prefer, recipe.seed, others)
-            aligned = store.run(align, preferences, teacher, recipe.align, recipe.seed)
-            writer = aligned.model(teacher)
-        tailored = store.run(tailor, writer, tasks, recipe.tailor, recipe.seed)
-        tuned = store.run(distill, tailored, student, tasks, recipe.distill, recipe.seed).model(student)
-
-    budgets = target.budgets.replaced_by(recipe.budgets)
-    importance = None
-    if any(config.needs_calibration for config in recipe.package):
-        source = inputs.calibration_source(recipe, tailored)
-        measures = any(config.measures_tensors for config in recipe.package)
-        importance = store.run(calibrate, tuned, source, tasks, recipe.calibrate, measures, recipe.seed)
-    candidates = store.run(package, tuned, target, recipe.package, tailored, tasks, importance)
-    measured = store.run(
-        validate,
-        candidates,
-        tuned,
-        student,
-        tasks,
-        text,
-        target,
-        budgets,
-        recipe.validation,
-        recipe.seed,
-        calibration.stored(target.name),
-    )
+    # Without `distill` the student is packaged as it is.
+    taught = teach(store, recipe, tasks, teacher, student) if recipe.distill and teacher else Taught(student)
+    tuned, calibration = taught.student, calibrated(store, recipe, tasks, taught)
+    candidates = store.run(package, tuned, target, recipe.package, taught.rows, tasks, calibration)
+    judged_by = (recipe.validation, recipe.seed, own_board.stored(target.name), inputs.runtimes(recipe))
+    measured = store.run(validate, candidates, tuned, student, tasks, text, target, budgets, *judged_by)
     shipped = store.run(bundle, measured, candidates, tuned, teacher, student, tasks, target, recipe.name, runtime)
-    return Built(measured, shipped, aligned)
+    return Built(measured, shipped, taught.aligned)
+
+
+def teach(store: Store, recipe: Recipe, tasks: list[Task], teacher: Model, student: Model) -> Taught:
+    """The teacher writes what helps this student; the student learns it."""
+    others, writer, aligned = inputs.respondents(recipe, may_fetch=not store.dry), teacher, None
+    if recipe.prefer and recipe.align:
+        drafts = store.run(elicit, teacher, tasks, recipe.elicit, recipe.seed)
+        preferences = store.run(prefer, drafts, student, tasks, recipe.prefer, recipe.seed, others)
+        aligned = store.run(align, preferences, teacher, recipe.align, recipe.seed)
+        writer = aligned.model(teacher)
+    rows = store.run(tailor, writer, tasks, recipe.tailor, recipe.seed)
+    tuned = school(store, recipe, rows, student, writer, tasks, recipe.seed)
+    return Taught(tuned.model(student), rows, aligned)
+
+
+def calibrated(store: Store, recipe: Recipe, tasks: list[Task], taught: Taught) -> Calibration | None:
+    """How the student's weights may be rounded; None where no exporter asks."""
+    if not any(config.needs_calibration for config in recipe.package):
+        return None
+    source = inputs.calibration_source(recipe, taught.rows, tasks)
+    measures = any(config.measures_tensors for config in recipe.package)
+    return store.run(calibrate, taught.student, source, tasks, recipe.calibrate, measures, recipe.seed)

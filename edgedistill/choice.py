@@ -7,6 +7,9 @@ Three sieves, the cheap one first:
     preference    of what is left the best as the target states it, by default the one that answers soonest
 
 If the gates leave none, the most accurate of those that pass parity is chosen, and the report says what it misses.
+
+Each interval is of one candidate alone. Of several that are judged on the same items one may pass by luck, and the drop
+of the best comes out a little low; nothing is corrected for that, and the report says so.
 """
 
 from __future__ import annotations

@@ -12,7 +12,10 @@ import click
 
 from edgedistill.errors import EdgeDistillError
 
-STAGES = ("elicit", "prefer", "align", "tailor", "distill", "calibrate", "package", "validate", "bundle")
+STAGES = (
+    *("elicit", "prefer", "align", "tailor", "teach", "distill"),
+    *("calibrate", "package", "validate", "bundle"),
+)
 INTERRUPTED = 130
 READER_GONE = 141
 """As shells count a process that writes to `head` after it has ended: 128 + SIGPIPE."""
@@ -169,6 +172,30 @@ def arms(**options: Any) -> int:
     Each arm trains the same student on other data: of the original teacher, of the aligned one, or of both.
     """
     from edgedistill.commands.arms import run
+
+    return run(**options)
+
+
+@cli.command(epilog="Example:  edgedistill methods --recipe quickstart")
+@click.option("--recipe", required=True, metavar="NAME|PATH", help="What to compare on.")
+@_SET
+@click.option("--seeds", type=click.IntRange(min=1), help="Runs of everything, each with its own seed. Default: 3.")
+@click.option(
+    "--test-items",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Grade on the files of this folder too, e.g. real users' words: TASK.jsonl with id, question, answer. For"
+    " quickstart, `python tests/bench/real_utterances.py --as-test-items DIR` makes it.",
+)
+@_RUNS
+@_JSON
+def methods(**options: Any) -> int:
+    """Compare training methods, ways of pairing and signals, with intervals and costs.
+
+    Every arm gets the same data or drafts. Methods are trained again with other rows until the student reads as many
+    tokens, give or take 5%; the table says what is left of the difference. An arm that fails is reported as such.
+    """
+    from edgedistill.commands.methods import run
 
     return run(**options)
 

@@ -68,8 +68,10 @@ def _by_item(graded: Graded, shots: int) -> dict[tuple[str, str], tuple[bool, bo
     return {(row.task, row.id): (row.right, row.has_format) for row in graded.rows() if row.shots == shots}
 
 
-def compare(graded: Mapping[str, Sequence[Graded]], shots: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """`results` and `differences` of the report's schema, for one number of shots.
+def compare(
+    graded: Mapping[str, Sequence[Graded]], shots: int, held_against: Sequence[str] = AGAINST
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """`results` and `differences` of the report's schema, for one number of shots; differences from `held_against`.
 
     Intervals: items are drawn again within their task, the same for every arm, from their means over the runs; to that
     comes the variance that runs have of their own (`statistics.variance_of_runs`), as Student's t with the degrees of
@@ -93,7 +95,7 @@ def compare(graded: Mapping[str, Sequence[Graded]], shots: int) -> tuple[list[di
             form = sum(w * one.has_format[place].mean() for one, w in zip(answers.values(), weights, strict=True))
             value = {"accuracy": found.value, **_bounds(interval), "format_rate": float(form), "by_run": found.by_run}
             results.append(_rounded({"arm": arm, **line, **value}))
-        for against in (name for name in AGAINST if name in graded):
+        for against in (name for name in held_against if name in graded):
             other = list(graded).index(against)
             for place, arm in enumerate(graded):
                 if place != other:

@@ -21,7 +21,7 @@ def check(student: Model, tasks: list[Task], config: PreferConfig) -> None:
 
     A model on a server, or one without tokenizer.json, is not asked.
     """
-    count, room = _counter(student), positions(student)
+    count, room = counter(student), positions(student)
     if count is None or room is None:
         return
     for task in tasks:
@@ -40,7 +40,7 @@ def check(student: Model, tasks: list[Task], config: PreferConfig) -> None:
 
 def fitting(drafts: list[Draft], student: Model, task: Task, config: PreferConfig) -> list[Draft]:
     """The drafts that the student has room for as the example before the longest validation item."""
-    count, room = _counter(student), positions(student)
+    count, room = counter(student), positions(student)
     if count is None or room is None:
         return drafts
     item = max((item.question for item in task.validation), key=len)
@@ -61,7 +61,7 @@ def positions(model: Model) -> int | None:
     return found if isinstance(found, int) else None
 
 
-def _counter(model: Model) -> Callable[[str], int] | None:
+def counter(model: Model) -> Callable[[str], int] | None:
     """Counts the tokens of a text; None for a model whose tokenizer is not here as tokenizer.json."""
     if not (model.path / "tokenizer.json").is_file():
         return None

@@ -7,7 +7,8 @@ What a draft's exam items have in common is read once (prefix reuse).
     reading     2 operations per weight and token                          at a share of the peak
     writing     per step of a batch the longest of: reading all weights and the batch's cache, 2 operations per weight
                 and row, and the time that it takes to launch a step's kernels
-    training    2 operations per weight and token for each pass; forward 1, backward 2, or 1 where weights are frozen
+    training    2 operations per weight and token for each pass; forward 1, backward 2, or 1 where weights are frozen;
+                at least the time that it takes to launch the kernels of each batch
 
 Packaging, validation and the target's part are not counted.
 """
@@ -25,6 +26,7 @@ from edgedistill.models import Shape
 from edgedistill.predictor.estimate import Estimate
 from edgedistill.prompts import ANSWER_RULE, OPENER
 from edgedistill.recipe import Recipe
+from edgedistill.sections import DistillConfig
 from edgedistill.task import Task
 
 CHARACTERS_PER_TOKEN = 4
@@ -46,8 +48,6 @@ _TAGS = 10
 """Tokens around one question in the tagged form."""
 _LABEL = 4
 """Tokens of an answer that is given and not written: what `answer_loglik` reads."""
-_BYTES_PER_WEIGHT = {"generate": 2.0, "full": 16.0, "lora": 2.0, "qlora": 0.6}
-"""bfloat16; weight, gradient and two moments in float32; bfloat16; NF4 with its scales."""
 _WITH_REFERENCE = 4
 """Passes of full alignment: forward 1, backward 2, and 1 before it, in which the same weights are the reference."""
 
@@ -81,6 +81,8 @@ class Work:
     kind: str = "generate"
     """`generate`, or how is trained: `full`, `lora`, `qlora`"""
     devices: int = 1
+    batches: int = 0
+    """Of rows that training puts through the model at once."""
     detail: str = ""
     """How the calls of one task come about, where that is more than a number of the recipe."""
 
@@ -102,9 +104,9 @@ def count(recipe: Recipe, tasks: Sequence[Task]) -> list[Work]:
 
 
 def _together(same: tuple[Work, ...]) -> Work:
-    calls, read, written = (sum(getattr(work, name) for work in same) for name in ("calls", "read", "written"))
+    summed = {name: sum(getattr(work, name) for work in same) for name in ("calls", "read", "written", "batches")}
     details = {work.detail for work in same}
-    return replace(same[0], calls=calls, read=read, written=written, detail=details.pop() if len(details) == 1 else "")
+    return replace(same[0], **summed, detail=details.pop() if len(details) == 1 else "")
 
 
 def _of_task(recipe: Recipe, task: Task, lengths: Lengths) -> list[Work]:
@@ -116,7 +118,7 @@ def _of_task(recipe: Recipe, task: Task, lengths: Lengths) -> list[Work]:
         *found,
         _questions("tailor", tailor.rows, tailor.per_prompt, tailor.same_seeds, lengths),
         _answers("tailor", tailor.rows, lengths, tailor.max_rationale_tokens),
-        _training(recipe, lengths),
+        *(work for config in recipe.distill for work in _training(recipe, config, lengths)),
     ]
 
 
@@ -164,7 +166,15 @@ def _exam(recipe: Recipe, task: Task, lengths: Lengths) -> list[Work]:
         calls * written,
         detail=f"{calls:,} for each task: {drafts:,} drafts x {prefer.exam_size} exam items{spent}",
     )
-    return [scored, *_respondents(recipe, task, lengths)]
+    return [scored, *_steps(recipe, drafts, lengths), *_respondents(recipe, task, lengths)]
+
+
+def _steps(recipe: Recipe, drafts: int, lengths: Lengths) -> list[Work]:
+    """The optimizer step on each draft, for a signal that takes one."""
+    if not hasattr(recipe.prefer, "learning_rate"):
+        return []
+    read = drafts * (lengths.head + lengths.question + lengths.rationale)
+    return [Work("prefer", "single steps", "student", drafts, read, 0, 3, "full")]
 
 
 def _respondents(recipe: Recipe, task: Task, lengths: Lengths) -> list[Work]:
@@ -197,20 +207,40 @@ def _alignment(recipe: Recipe, lengths: Lengths) -> list[Work]:
     # The model forward and backward, and the reference forward once.
     passes = _WITH_REFERENCE if align.adapter == "full" else 3
     calls = questions + of_questions
-    return [Work("align", "pairs, at most", "teacher", calls, tokens, 0, passes, align.adapter, align.processes)]
+    work = Work("align", "pairs, at most", "teacher", calls, tokens, 0, passes, align.adapter, align.processes)
+    return [replace(work, batches=math.ceil(calls * align.epochs / align.chunk))]
 
 
-def _training(recipe: Recipe, lengths: Lengths) -> Work:
-    epochs = getattr(recipe.distill, "epochs", 1)
-    kind = "lora" if getattr(recipe.distill, "lora_rank", None) else "full"
-    tokens = recipe.tailor.rows * (lengths.head + lengths.question + lengths.rationale) * epochs
-    return Work("distill", "rows", "student", recipe.tailor.rows, tokens, 0, 2 if kind == "lora" else 3, kind)
+def _training(recipe: Recipe, config: DistillConfig, lengths: Lengths) -> list[Work]:
+    """One method: what it lets the student write, what it asks of teachers, and its training."""
+    epochs = getattr(config, "epochs", 1)
+    kind = "lora" if getattr(config, "lora_rank", None) else "full"
+    rows, asks = recipe.tailor.rows, config.asks
+    read = rows * (lengths.head + lengths.question + lengths.rationale)
+    learned = asks.sequences * read * epochs
+    work = Work("distill", "rows", "student", rows, learned, 0, 2 if kind == "lora" else 3, kind)
+    made = [replace(work, batches=math.ceil(asks.sequences * rows * epochs / getattr(config, "chunk", rows)))]
+    if asks.student_answers:
+        calls = rows * asks.student_answers
+        made.append(Work("distill", "student's answers", "student", calls, read, calls * lengths.rationale))
+    if asks.teacher_answers:
+        calls = rows * asks.teacher_answers
+        made.append(Work("distill", "teacher's answers", "teacher", calls, read, calls * lengths.rationale))
+    if asks.teacher_scores:
+        calls = rows * asks.teacher_scores
+        together = getattr(config, "teachers_beside", 0)
+        told = f"{together} teachers are in memory at once, beside the student" if together > 1 else ""
+        made.append(Work("distill", "texts scored", "teacher", calls, asks.teacher_scores * read, 0, detail=told))
+    return made
 
 
 def hours(work: Work, shape: Shape, on: Accelerator) -> Estimate:
     """Time of one kind of work with a model of that shape; generation uses one device, training what it asks for."""
     compute = on.tflops * 1e12 * COMPUTE_SHARE
-    seconds = 2 * shape.parameters * work.read * work.passes / (compute * work.devices)
+    seconds = max(
+        2 * shape.parameters * work.read * work.passes / (compute * work.devices),
+        work.batches * work.passes * shape.layers * LAUNCH_S,
+    )
     if work.written:
         length = work.written / work.calls
         cache = plan.kv_cache_bytes(shape, 1) * (work.read / work.calls + length)
@@ -223,16 +253,3 @@ def hours(work: Work, shape: Shape, on: Accelerator) -> Estimate:
         seconds += math.ceil(work.calls / rows) * length * step
     value = seconds / 3600
     return Estimate(value, value / HOURS_FACTOR, value * HOURS_FACTOR)
-
-
-def problem(work: Work, shape: Shape, on: Accelerator, engine: str) -> str | None:
-    """Why the accelerator cannot do it: the weights alone do not fit. None where they may."""
-    if work.kind == "generate" and engine == "openai":
-        return None
-    needed = shape.parameters * _BYTES_PER_WEIGHT[work.kind] / 2**30
-    if needed <= on.memory_gib:
-        return None
-    how = "generating" if work.kind == "generate" else f"`{work.kind}` training"
-    return (
-        f"{work.stage}: {how} needs {needed:,.0f} GiB for the {work.role}, one {on.name} has {on.memory_gib:,.0f} GiB"
-    )

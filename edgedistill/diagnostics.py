@@ -14,6 +14,7 @@ from typing import Any
 
 from edgedistill import rationales
 from edgedistill.artifacts import Preferences, Score, Tailored, TailoredRow, Teacher
+from edgedistill.pairs import PREFERRED
 from edgedistill.task import Task
 
 HALVINGS = 200
@@ -27,7 +28,8 @@ def signal(preferences: Preferences, tasks: Sequence[Task]) -> list[dict[str, An
     for score in preferences.scores():
         scores[score.task].append(score)
     for pair in preferences.pairs():
-        pairs[pair.task, pair.level].append(pair.margin)
+        if pair.label == PREFERRED:
+            pairs[pair.task, pair.level].append(pair.margin)
     counts = preferences.counts().get("tasks", {})
     return [
         {

@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
+from types import ModuleType, TracebackType
 from typing import Any, Protocol, Self
 
-from edgedistill import components
+from edgedistill import components, versions
 from edgedistill.errors import UsageError
 from edgedistill.models import Model
 
 Messages = Sequence[dict[str, str]]
 """A conversation: `{"role": "user", "content": …}`, oldest first. The engine adds the generation prompt."""
+
+
+@dataclass(frozen=True)
+class Likeliest:
+    """What a model holds likeliest at each of an answer's T tokens, in numpy; K tokens kept, likeliest first."""
+
+    ids: Any
+    """(T, K) int32"""
+    log_probs: Any
+    """(T, K) float32, natural logarithm"""
+    own: Any
+    """(T,) float32, of the answer's own tokens"""
 
 
 class Engine(Protocol):
@@ -30,6 +43,7 @@ class Engine(Protocol):
         *,
         max_tokens: int,
         temperature: float = 0.0,
+        top_p: float = 1.0,
         seed: int = 0,
         stop: str = "",
         on_done: Callable[[int], None] = lambda n: None,
@@ -37,7 +51,8 @@ class Engine(Protocol):
         """One answer per conversation, without special tokens; `on_done(n)` after every n finished answers.
 
         An answer also ends with the first `stop` text in it, where one is given.
-        Greedy at temperature 0. The same arguments give the same answers on the same machine and thread count. What
+        Greedy at temperature 0. Below 1, `top_p` leaves the fewest likeliest tokens that together reach it. The same
+        arguments give the same answers on the same machine and thread count. What
         the conversations of one call have in common at their start is encoded once.
         """
 
@@ -56,6 +71,22 @@ class Engine(Protocol):
         Nothing is generated. The prompt's tokens stay as they are and the answer is tokenized on its own, without
         special tokens. What the conversations of one call have in common at their start is encoded once, and so is a
         conversation that comes several times with different answers. `on_done(n)` after every n answers.
+        """
+
+    def likeliest(
+        self,
+        prompts: Sequence[Sequence[int]],
+        answers: Sequence[Sequence[int]],
+        count: int,
+        *,
+        vocabulary: int | None = None,
+        on_done: Callable[[int], None] = lambda n: None,
+    ) -> list[Likeliest]:
+        """The `count` likeliest tokens at each token of `answers[i]` right after `prompts[i]`, all as token ids.
+
+        Ids from `vocabulary` on are padding of the embedding and never come up: the others share what the model gives
+        to them. `count` as large as the vocabulary gives whole distributions, in its order. `on_done(n)` after every n
+        answers.
         """
 
     def close(self) -> None:
@@ -83,12 +114,29 @@ def open_file(path: Path, format_name: str, *, context: int, threads: int | None
 
     context  tokens that a conversation may have, answer included
     threads  None: OMP_NUM_THREADS, or as many as this process has cores
-    Raises   UsageError when no engine runs the format, or this one cannot load the file
+    Raises   UsageError when no engine runs the format; CannotRun when this one cannot load the file, and IntegrityError
+             for one that it should not even see
     """
+    return _runner(format_name).open_file(path, context=context, threads=threads)
+
+
+def runtimes(formats: Iterable[str]) -> dict[str, str]:
+    """What runs files of these formats, and in which version: figures that were taken with another are others.
+
+    An engine states its own VERSION, and in PACKAGES the libraries that compute for it.
+    """
+    found = {}
+    for module in map(_runner, formats):
+        found[module.__name__.rpartition(".")[2]] = str(module.VERSION)
+        found |= {name: versions.of_package(name) for name in module.PACKAGES}
+    return dict(sorted(found.items()))
+
+
+def _runner(format_name: str) -> ModuleType:
     for name in components.names("engines"):
         module = components.load("engines", name)
         if getattr(module, "FORMAT", None) == format_name:
-            return module.open_file(path, context=context, threads=threads)
+            return module
     raise UsageError(f"no engine runs files of format `{format_name}`")
 
 

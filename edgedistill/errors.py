@@ -3,10 +3,12 @@ that a budget was missed.
 
 EdgeDistillError        something the user can mend; shown without a traceback
 ├── UsageError          2   a recipe, target, option or model folder is not usable as given
+│   └── CannotRun       2   a runtime cannot load or run a model file; `validate` rejects that candidate alone
 ├── DeviceError         3   the device or the way to it failed; its kinds are in devices/faults.py
 ├── IntegrityError      4   parity, hashes or signatures do not hold
 │   └── NothingToShip   4   no candidate reproduces the float student; carries what was measured, for the report
 └── StageFailed         2   a stage could not finish, e.g. the disk is full or the teacher wrote nothing usable
+    └── TimedOut        2   a step in a process of its own took too long, and was stopped
 """
 
 from __future__ import annotations
@@ -27,6 +29,10 @@ class EdgeDistillError(Exception):
 
 class UsageError(EdgeDistillError):
     """A recipe, target, option or model folder is not usable as given."""
+
+
+class CannotRun(UsageError):
+    """A runtime cannot load or run a model file."""
 
 
 class DeviceError(EdgeDistillError):
@@ -51,3 +57,7 @@ class NothingToShip(IntegrityError):
 
 class StageFailed(EdgeDistillError):
     """A stage could not finish. What it finished before is kept."""
+
+
+class TimedOut(StageFailed):
+    """A step took too long: it hangs, or the machine is busy."""

@@ -53,6 +53,14 @@ def write_text(path: Path, text: str) -> Path:
     return path
 
 
+def publish(made: Path, to: Path) -> Path:
+    """Flush a file, or all files below a folder, to the disk, then rename: under its own name it is always whole."""
+    for file in files_of(made):
+        with file.open("rb") as handle:
+            os.fsync(handle.fileno())
+    return made.replace(to)
+
+
 def write_json(path: Path, value: Any) -> Path:
     return write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 

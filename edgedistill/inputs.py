@@ -6,14 +6,17 @@ import os
 from pathlib import Path
 from textwrap import indent
 
-from edgedistill import context, duplicates, models, perplexity, task
+from edgedistill import components, context, duplicates, engine, models, perplexity, task, versions
+from edgedistill import tutors as teaching
 from edgedistill.artifacts import Tailored
 from edgedistill.errors import UsageError
+from edgedistill.learning import TutoredConfig
 from edgedistill.models import Model
 from edgedistill.perplexity import Text
 from edgedistill.recipe import Recipe
-from edgedistill.sections import TextConfig
+from edgedistill.sections import DistillConfig, TextConfig
 from edgedistill.task import Task
+from edgedistill.tutors import Tutor
 
 _ROLES = ("teacher", "student")
 
@@ -34,6 +37,10 @@ def open_all(
             context.check(found["student"], [task for task in tasks if task.has_items], recipe.prefer)
         except UsageError as error:
             problems.append(error)
+    if (student := found.get("student")) and student.is_here:
+        _check_package(recipe, student, problems)
+    if student and (teacher := found.get("teacher")):
+        _check_teaching(recipe, teacher, student, problems, may_fetch)
     _raise(recipe, problems)
     return tasks, found.get("teacher"), found["student"]
 
@@ -43,12 +50,34 @@ def text(recipe: Recipe) -> Text | None:
     return None if recipe.tasks else perplexity.open_text(recipe.text, recipe.folder)
 
 
-def calibration_source(recipe: Recipe, tailored: Tailored | None) -> Tailored | Text:
-    """What quantization is calibrated on: the tailored rows, unless the recipe names a text. Raises UsageError."""
+def calibration_source(recipe: Recipe, tailored: Tailored | None, tasks: list[Task]) -> Tailored | Text:
+    """What quantization is calibrated on: the tailored rows, unless the recipe names a text.
+
+    Raises  UsageError for a text that candidates are judged on too. `tailor` has left such rows out already
+    """
     if tailored and recipe.calibrate.file is None:
         return tailored
     config = TextConfig(file=recipe.calibrate.file)
-    return perplexity.open_text(config, recipe.folder, perplexity.FOR_CALIBRATION, "calibrate.file")
+    found = perplexity.open_text(config, recipe.folder, perplexity.FOR_CALIBRATION, "calibrate.file")
+    judged = {task.fold(document) for document in exam.documents()} if (exam := text(recipe)) else set()
+    if judged & {task.fold(document) for document in found.documents()}:
+        raise UsageError(
+            f"calibrate.file: {found.path.name} is the text that candidates are judged on", "give another text"
+        )
+    graded = [item.question for made in tasks if made.has_items for item in (*made.validation, *made.test)]
+    if shown := found.first_of(graded):
+        raise UsageError(
+            f"calibrate.file: {found.path.name} holds a question of the exam or the test: {shown[:80]!r}",
+            "leave it out: what quantization has seen is not what it may be judged on",
+        )
+    return found
+
+
+def runtimes(recipe: Recipe) -> dict[str, str]:
+    """What computes the candidates' figures, with versions: name -> version."""
+    formats = [components.load("exporters", config.exporter).FORMAT for config in recipe.package]
+    harness = {"lm-eval": versions.of_package("lm-eval")} if recipe.validation.lm_eval else {}
+    return {**engine.runtimes(formats), **harness}
 
 
 def respondents(recipe: Recipe, *, may_fetch: bool = True) -> list[Model]:
@@ -61,12 +90,35 @@ def respondents(recipe: Recipe, *, may_fetch: bool = True) -> list[Model]:
     ]
 
 
+def tutors(recipe: Recipe, config: TutoredConfig, *, may_fetch: bool = True) -> list[Tutor]:
+    """The teachers that a method names beside the recipe's own. Raises UsageError."""
+    return [
+        Tutor(models.resolve(one, recipe.folder, f"distill.teachers.{number}", may_fetch=may_fetch), one.weight)
+        for number, one in enumerate(config.teachers)
+    ]
+
+
+def check_teaching(
+    recipe: Recipe, config: DistillConfig, teacher: Model, student: Model, *, may_fetch: bool = True
+) -> None:
+    """Raises UsageError when the student cannot learn by this method from the recipe's teacher and the method's."""
+    if isinstance(config, TutoredConfig):
+        own = [Tutor(teacher)] if config.own_weight else []
+        teaching.check(config, [*own, *tutors(recipe, config, may_fetch=may_fetch)], student)
+
+
 def check(recipe: Recipe) -> list[str]:
     """The same problems without a network. Returns what a build still needs: models to fetch, tasks to prepare."""
     tasks, *found = open_all(recipe, may_fetch=False)
     text(recipe)
-    calibration_source(recipe, None)
-    return missing(tasks, [*filter(None, found), *respondents(recipe, may_fetch=False)])
+    calibration_source(recipe, None, tasks)
+    others = [
+        tutor.model
+        for config in recipe.distill
+        if isinstance(config, TutoredConfig)
+        for tutor in tutors(recipe, config, may_fetch=False)
+    ]
+    return missing(tasks, [*filter(None, found), *respondents(recipe, may_fetch=False), *others])
 
 
 def missing(tasks: list[Task], found: list[Model]) -> list[str]:
@@ -110,6 +162,26 @@ def _check_duplicates(recipe: Recipe, made: Task, problems: list[UsageError]) ->
     for section, near in limits.items():
         try:
             duplicates.check(made, near, f"{section}.near_duplicate")
+        except UsageError as error:
+            problems.append(error)
+
+
+def _check_package(recipe: Recipe, student: Model, problems: list[UsageError]) -> None:
+    """Training keeps the student's shape, so what cannot be made of it is known before."""
+    tensors = student.shape().tensors
+    problems += [
+        UsageError(f"package: {problem}", "change it in the recipe's `package`")
+        for config in recipe.package
+        for problem in config.problems(tensors)
+    ]
+
+
+def _check_teaching(
+    recipe: Recipe, teacher: Model, student: Model, problems: list[UsageError], may_fetch: bool
+) -> None:
+    for config in recipe.distill:
+        try:
+            check_teaching(recipe, config, teacher, student, may_fetch=may_fetch)
         except UsageError as error:
             problems.append(error)
 

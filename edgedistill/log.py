@@ -17,7 +17,7 @@ def say(line: str) -> None:
 
 @contextmanager
 def progress(label: str, total: int, done: int = 0) -> Iterator[Callable[[int], None]]:
-    """Yields `advance(n)`. On a terminal a bar with rate and time left, elsewhere a plain line every 10 s.
+    """Yields `advance(n)`. On a terminal a bar with rate and time left, elsewhere a plain line at once and every 10 s.
 
     `done` counts what an earlier, interrupted run already finished; the rate is of this run only.
     """
@@ -30,6 +30,8 @@ def progress(label: str, total: int, done: int = 0) -> Iterator[Callable[[int], 
 def _plain_lines(label: str, total: int, done: int) -> Iterator[Callable[[int], None]]:
     begun = last = time.monotonic()
     finished = done
+    if done < total:
+        say(f"  {label}  {done:,}/{total:,}")
 
     def advance(n: int = 1) -> None:
         nonlocal finished, last

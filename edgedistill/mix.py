@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edgedistill.errors import UsageError
-from edgedistill.quantization import TYPES, Dimensions, tensor_bytes
+from edgedistill.quantization import TYPES, Dimensions, is_quantized, tensor_bytes
 
 Measured = Mapping[str, Any]
 """A line of sensitivity.jsonl: tensor, dimensions, measured (type), kl (nats with it), errors {type: error}."""
@@ -41,6 +41,12 @@ def cost(measured: Sequence[Measured], types: Mapping[str, str]) -> float | None
 def stored_bytes(dimensions: Dimensions, kind: str) -> int:
     """Of a tensor's data in a file, padding included."""
     return -(-tensor_bytes(dimensions, kind) // _ALIGNMENT) * _ALIGNMENT
+
+
+def least_bytes(tensors: Mapping[str, Dimensions], chosen: Mapping[str, str]) -> int:
+    """Data of a file in which every matrix has its lowest type, but for those that the recipe has `chosen`."""
+    lowest = {name: ladder(d[-1])[0] if is_quantized(name, d) else "F32" for name, d in tensors.items()}
+    return sum(stored_bytes(d, chosen.get(name, lowest[name])) for name, d in tensors.items())
 
 
 def choose(measured: Sequence[Measured], room: int, chosen: Mapping[str, str], what: str) -> dict[str, str]:

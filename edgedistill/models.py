@@ -11,12 +11,13 @@ import math
 import operator
 import os
 import re
+import shutil
 import struct
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from edgedistill import chat_template, components, hub
+from edgedistill import chat_template, components, hub, sentencepiece_file
 from edgedistill.errors import UsageError
 from edgedistill.files import licence_texts, read_json, sha256_of
 from edgedistill.sections import ModelConfig
@@ -75,6 +76,22 @@ class Shape:
 
 
 @dataclass(frozen=True)
+class Loading:
+    """How engine `hf` holds a model; the fields are those of `ModelConfig`."""
+
+    device_map: str | None = None
+    load_in_4bit: bool = False
+    dtype: str | None = None
+
+    def identity(self) -> dict[str, Any]:
+        """What can change answers, where it is not the default: the device map cannot."""
+        return {
+            **({"load_in_4bit": True} if self.load_in_4bit else {}),
+            **({"dtype": self.dtype} if self.dtype else {}),
+        }
+
+
+@dataclass(frozen=True)
 class Model:
     """A checked model folder, or one that a stage is going to leave there (`build` in dry mode)."""
 
@@ -89,6 +106,7 @@ class Model:
     """As the model card states it."""
     server: ModelConfig | None = None
     """Who answers for it, where there is no folder: engine `openai`."""
+    loading: Loading = Loading()
 
     def identity(self) -> dict[str, Any]:
         """Hash of the weights, the engine's version, and the licence with its texts, which the bundle repeats."""
@@ -97,6 +115,7 @@ class Model:
             "engine": f"{self.engine}@{components.load('engines', self.engine).VERSION}",
             "licence": self.licence,
             "licence_texts": {path.name: sha256_of(path) for path in licence_texts(self.path)},
+            **self.loading.identity(),
         }
 
     @property
@@ -133,7 +152,9 @@ def resolve(config: ModelConfig, folder: Path, role: str, *, may_fetch: bool = T
     hub.check_pin(config, role)
     name = f"{config.model}@{config.revision}"
     path = hub.fetch(config, role, FETCHED) if may_fetch else hub.found(config)
-    return _opened(config, folder, role, path, name) if path else Model(Path(name), name, config.engine, name)
+    if path is None:
+        return Model(Path(name), name, config.engine, name, loading=_loading(config))
+    return _opened(config, folder, role, path, name)
 
 
 def _on_a_server(config: ModelConfig) -> Model:
@@ -143,15 +164,32 @@ def _on_a_server(config: ModelConfig) -> Model:
     return Model(Path(name), f"{name} {said}".strip(), config.engine, name, server=config)
 
 
+def _loading(config: ModelConfig) -> Loading:
+    return Loading(config.device_map, config.load_in_4bit, config.dtype)
+
+
 def _opened(config: ModelConfig, folder: Path, role: str, path: Path, name: str) -> Model:
     if config.chat_template:
         path = chat_template.laid_over(path, config.chat_template, folder, FETCHED)
     check(path, role)
-    model = Model(path, "", config.engine, name, _licence(path))
+    model = Model(path, "", config.engine, name, _licence(path), loading=_loading(config))
     digest = hashlib.sha256()
     for file in model.files():
         digest.update(f"{file.name} {sha256_of(file)}\n".encode())
     return replace(model, key=digest.hexdigest())
+
+
+def clean_copy(student: Model, folder: Path) -> Path:
+    """Only the files that a converter needs, none that could run code. Weights are links, so that they take no room;
+    UsageError when the model is not safe."""
+    folder.mkdir()
+    for file in student.files():
+        if file.suffix == ".safetensors":
+            (folder / file.name).symlink_to(file.resolve())
+        else:  # a program that rewrites its settings must not reach the user's
+            shutil.copyfile(file, folder / file.name)
+    check(folder, "student")
+    return folder
 
 
 def check(path: Path, role: str) -> None:
@@ -240,7 +278,7 @@ def _embedding_rows(shape: Shape) -> int:
 
 def _highest_token_id(path: Path) -> int:
     if not (path / "tokenizer.json").is_file():
-        return -1
+        return _highest_piece(path)
     content = read_json(path / "tokenizer.json")
     try:
         vocab = content.get("model", {}).get("vocab", {})
@@ -251,8 +289,17 @@ def _highest_token_id(path: Path) -> int:
         raise ValueError(f"tokenizer.json has an unknown layout ({type(error).__name__}: {error})") from None
 
 
+def _highest_piece(path: Path) -> int:
+    """Of a folder whose vocabulary is a `tokenizer.model`, with the tokens that other files add to it."""
+    highest = sentencepiece_file.pieces(path / "tokenizer.model") - 1
+    added = path / "added_tokens.json"
+    given = list(read_json(added).values()) if added.is_file() else []
+    given += read_json(path / "tokenizer_config.json").get("added_tokens_decoder", {})
+    return max(highest, *map(int, given)) if given else highest
+
+
 def shape_of(path: Path) -> Shape:
-    """Dimensions from config.json and the safetensors headers."""
+    """Dimensions from config.json and the safetensors headers, without buffers that old checkpoints store."""
     config = read_json(path / "config.json")
     text = config.get("text_config", config)
     if not isinstance(text, dict):
@@ -268,7 +315,9 @@ def shape_of(path: Path) -> Shape:
     hidden = number("hidden_size", "n_embd", default=0)
     tensors: dict[str, tuple[int, ...]] = {}
     for file in sorted(path.glob("*.safetensors")):
-        tensors |= _header(file)
+        tensors |= {name: size for name, size in _header(file).items() if not _is_buffer(name, size)}
+    if text.get("tie_word_embeddings", config.get("tie_word_embeddings")) is True:
+        tensors.pop("lm_head.weight", None)  # a stored head that nobody reads
     return Shape(
         architecture=config["architectures"][0],
         layers=number("num_hidden_layers", "n_layer", default=0),
@@ -279,6 +328,21 @@ def shape_of(path: Path) -> Shape:
         tied=not any(name.endswith("lm_head.weight") for name in tensors),
         tensors=tensors,
     )
+
+
+def buffers_of(path: Path) -> list[str]:
+    """Names of what old checkpoints store beside the weights, and every loader computes itself."""
+    headers = (_header(file) for file in sorted(path.glob("*.safetensors")))
+    return [name for header in headers for name, size in header.items() if _is_buffer(name, size)]
+
+
+def _is_buffer(name: str, size: tuple[int, ...]) -> bool:
+    """Attention masks and rotary frequencies: computed from the settings, and left out by every converter.
+
+    Source  llama.cpp's conversion/base.py and conversion/gpt2.py; a mask is (1, 1, context, context), a real bias a row
+    """
+    is_mask = name.endswith((".attn.bias", ".attention.bias")) and len(size) == 4
+    return is_mask or name.endswith((".masked_bias", ".rotary_emb.inv_freq"))
 
 
 def _header(path: Path) -> dict[str, tuple[int, ...]]:

@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from edgedistill import models
+from edgedistill.artifacts import Candidate
 from edgedistill.errors import IntegrityError
-from edgedistill.files import read_json
+from edgedistill.files import read_json, sha256_of_all, size_of
+from edgedistill.quantization import type_counts
 
 GRAPH = "model.onnx"
 
@@ -84,9 +86,15 @@ def read(folder: Path) -> OnnxFile:
 
     path = folder / GRAPH
     try:
-        graph = onnx.load(str(path), load_external_data=False).graph
-    except (OSError, google.protobuf.message.DecodeError) as error:
-        raise IntegrityError(f"{path} is not an ONNX file, or damaged: {error}", "export it again") from error
+        return _weights(folder, onnx.load(str(path), load_external_data=False).graph)
+    except (OSError, google.protobuf.message.DecodeError, LookupError, ValueError, TypeError, ArithmeticError) as error:
+        # What a flipped bit leaves may parse, and lack a size, a name or an attribute.
+        said = f"{type(error).__name__}: {error}"
+        raise IntegrityError(f"{path} is not an ONNX file, or damaged: {said}", "export it again") from error
+
+
+def _weights(folder: Path, graph: Any) -> OnnxFile:
+    path = folder / GRAPH
     arrays = {array.name: array for array in graph.initializer}
     if not arrays:
         raise IntegrityError(f"{path} holds no weights", "export it again")
@@ -99,7 +107,25 @@ def read(folder: Path) -> OnnxFile:
             is_looked_up = all(node.op_type in _LOOKUPS for node in graph.node if name in node.input)
             is_matrix = len(array.dims) > 1
             weights[name] = Weight(kind, count, _size(array), is_looked_up=is_looked_up, is_matrix=is_matrix)
+    if not sum(weight.parameters for weight in weights.values()):
+        raise IntegrityError(f"{path} holds no weights", "export it again")
     return OnnxFile(weights)
+
+
+def candidate(folder: Path, format_name: str, quant: str) -> Candidate:
+    """What a finished export is listed as."""
+    found = read(folder)
+    return Candidate(
+        format=format_name,
+        quant=quant,
+        file=folder.name,
+        bytes=size_of(folder),
+        sha256=sha256_of_all(folder),
+        tensor_types=type_counts(found.types),
+        bits_per_weight=found.bits_per_weight,
+        parameters=found.parameters,
+        read_bytes=found.read_bytes,
+    )
 
 
 def matrix_parameters_of(model: Path) -> int:
@@ -131,13 +157,20 @@ def _holds(node: Any, weights: dict[str, Weight]) -> bool:
 def _check_data(folder: Path, arrays: dict[str, Any]) -> None:
     """Every array that lies in a data file lies within it."""
     for name, array in arrays.items():
+        if any(size < 0 for size in array.dims):
+            raise ValueError(f"{name} has the shape {tuple(array.dims)}")
         place = {entry.key: entry.value for entry in array.external_data}
         if not place:
             continue
         file = folder / place["location"]
         if file.parent != folder or not file.is_file():
             raise IntegrityError(f"{folder / GRAPH}: the data file {place['location']!r} of {name} is missing")
-        end = int(place.get("offset", 0)) + int(place["length"])
+        begin = int(place.get("offset", 0))
+        end = begin + int(place["length"])
+        if not 0 <= begin <= end:
+            raise IntegrityError(
+                f"{folder / GRAPH}: {name} lies from byte {begin:,} to {end:,} of its data file", "export it again"
+            )
         if end > file.stat().st_size:
             raise IntegrityError(
                 f"{file} is cut off: {name} ends at byte {end:,}, the file has {file.stat().st_size:,}",

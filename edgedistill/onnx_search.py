@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from edgedistill.engine import Messages, open_file, user
+from edgedistill.errors import StageFailed
 
 CONTEXT = 1024
 """Tokens of a row, prompt and answer; longer ones are left out."""
@@ -34,20 +35,22 @@ class Reference:
 
 
 def reference(folder: Path, format_name: str, rows: Sequence[tuple[str, str]]) -> Reference:
-    """On rows (prompt, answer), fewer of them for a large vocabulary; without rows, on what the float model answers to
-    a few prompts that any model has seen the like of."""
-    kept: list[tuple[Messages, list[int]]] = []
-    log_probs: list[Any] = []
-    room = _NUMBERS
+    """On rows (prompt, answer), fewer of them for a large vocabulary; where there are none, or all are too long, on
+    what the float model answers to a few prompts that any model has seen the like of.
+
+    Raises  StageFailed where not even these are short enough
+    """
     with open_file(folder, format_name, context=CONTEXT) as engine:
-        for messages, answer in _asked(engine, rows):
-            if len(engine.token_ids(messages)) + len(answer) >= engine.context or room <= 0:
-                continue
-            found = engine.step_log_probs(messages, answer)
-            kept.append((messages, answer))
-            log_probs.append(found)
-            room -= found.size
-    return Reference(kept, log_probs)
+        found = _said(engine, [(user(prompt), engine.text_ids(answer)) for prompt, answer in rows])
+        if not found.rows:
+            prompts = [user(prompt) for prompt in _PROMPTS]
+            found = _said(engine, list(zip(prompts, engine.answer_ids(prompts, max_tokens=32), strict=True)))
+        if not found.rows:
+            raise StageFailed(
+                f"searching ONNX exports: the model's context of {engine.context} tokens is too short for any prompt",
+                "leave INT8 and INT4 out of `quants`",
+            )
+    return found
 
 
 _PROMPTS = (
@@ -60,11 +63,18 @@ _PROMPTS = (
 )
 
 
-def _asked(engine: Any, rows: Sequence[tuple[str, str]]) -> list[tuple[Messages, list[int]]]:
-    if rows:
-        return [(user(prompt), engine.text_ids(answer)) for prompt, answer in rows]
-    said = [user(prompt) for prompt in _PROMPTS]
-    return list(zip(said, engine.answer_ids(said, max_tokens=32), strict=True))
+def _said(engine: Any, rows: Sequence[tuple[Messages, list[int]]]) -> Reference:
+    """On the rows that are short enough."""
+    found = Reference([], [])
+    room = _NUMBERS
+    for messages, answer in rows:
+        if len(engine.token_ids(messages)) + len(answer) >= engine.context or room <= 0:
+            continue
+        log_probs = engine.step_log_probs(messages, answer)
+        found.rows.append((messages, answer))
+        found.log_probs.append(log_probs)
+        room -= log_probs.size
+    return found
 
 
 def divergence(folder: Path, format_name: str, floats: Reference) -> float:
@@ -77,7 +87,7 @@ def divergence(folder: Path, format_name: str, floats: Reference) -> float:
             after = engine.step_log_probs(messages, answer)
             total += float(np.maximum(0.0, (np.exp(before) * (before - after)).sum(axis=1)).sum())
             tokens += len(before)
-    return total / tokens if tokens else 0.0
+    return total / tokens
 
 
 def waste(row: dict[str, Any]) -> float:

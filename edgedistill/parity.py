@@ -1,30 +1,30 @@
 """Parity: does a runtime show the model the same words as the float student saw, and does the model say the same?
 
 Wrong text around the weights is the most common reason why a model that was good in training is bad in an app, so text
-and ids must be equal in every format. The answers must be equal for float formats; a quantized file may move the first
-token's distribution up to a limit.
+and ids must be equal in every format. The answers must be equal for float formats, but for ties; a quantized file may
+move the first token's distribution, and those along the float student's answers, up to limits.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from itertools import zip_longest
 from typing import Any, Protocol
 
+from edgedistill import differences, shift
 from edgedistill.engine import Engine, Messages
 from edgedistill.errors import UsageError
 from edgedistill.golden import GoldenCase
+from edgedistill.quantization import FLOAT, TYPES
+from edgedistill.shift import HeldOut
 
-FLOAT_FORMATS = ("F32", "F16", "BF16")
-FLOAT_KL_MAX = 0.02
-"""Nats. Rounding to 16 bits moves a distribution by less than 0.001."""
-KL_MAX = {"Q8_0": 0.1, "Q6_K": 0.25}
-"""Nats, of a first token. Types of many bits have less room to be another model in than those of four."""
-TIE_NATS = 0.05
-"""Two next tokens that are this close may change places by rounding alone; the answer may go either way from there."""
-_BYTES_OF_A_CHARACTER = 4
+FIRST_TOKEN_KL = {16: 0.02, 8: 0.1, 6.5: 0.25}
+"""Bits per weight from which a limit holds, in nats, of a first token. Types of many bits have less room to be another
+model in than those of four; rounding to 16 bits moves a distribution by less than 0.001."""
+ANSWER_KL = {16: 0.002, 8: 0.02, 6.5: 0.05}
+"""The same of the mean over all positions of the golden answers."""
 _LEAST = -60.0
 """Natural log of the smallest share that is counted."""
 
@@ -65,12 +65,19 @@ class CaseResult:
     id: str
     prompt_text: bool
     token_ids: bool
+    """Whether the ids of the prompt are the same, and those of the student's answer have the same text."""
     first_token_kl: float | None
     greedy_text: bool
     difference: str = ""
     """The first difference that counts; empty when the case passes."""
     note: str = ""
     """What does not count, e.g. a tie that rounding decided."""
+    top1: bool = False
+    """Whether the likeliest first token is the same."""
+    top_k: float | None = None
+    """Share of the golden case's likeliest first tokens that are as many likeliest ones of the runtime, 0-1."""
+    answer_kl: float | None = None
+    """Mean over the positions of the golden answer, nats."""
 
 
 @dataclass(frozen=True)
@@ -78,18 +85,27 @@ class Parity:
     """All cases of one candidate."""
 
     results: list[CaseResult] = field(default_factory=list)
+    beside: str = ""
+    """A difference that was found beside the cases, e.g. in running text."""
+    answer_kl_mean: float | None = None
+    """Over all positions of the golden answers, nats; None where the float student was not there to compare with."""
 
     @property
     def has_prompts(self) -> bool:
-        """Whether the model could be asked at all: the template in the file gave prompts with tokens."""
+        """Whether the model could be asked at all: it runs, and the template in the file gave prompts with tokens."""
         return any(result.first_token_kl is not None for result in self.results)
+
+    @property
+    def has_same_ids(self) -> bool:
+        """Without that, the student's own ids mean something else to the model, or nothing at all."""
+        return self.has_prompts and all(result.token_ids for result in self.results) and not self.beside
 
     @property
     def first_difference(self) -> str:
         """Empty when all is well. A candidate of which nothing was compared did not pass."""
         if not self.results:
             return "there is no golden case to compare"
-        return next((result.difference for result in self.results if result.difference), "")
+        return next((result.difference for result in self.results if result.difference), self.beside)
 
     @property
     def passed(self) -> bool:
@@ -98,11 +114,15 @@ class Parity:
     def line(self) -> dict[str, Any]:
         """`parity` of the report's schema."""
         known = [result.first_token_kl for result in self.results if result.first_token_kl is not None]
+        shares = [result.top_k for result in self.results if result.top_k is not None]
         return {
             "cases": len(self.results),
             "prompt_text": sum(result.prompt_text for result in self.results),
             "token_ids": sum(result.token_ids for result in self.results),
             "first_token_kl_max": max(known) if known else None,
+            "top1": sum(result.top1 for result in self.results),
+            "top_k": round(sum(shares) / len(shares), 4) if shares else None,
+            "answer_kl_mean": self.answer_kl_mean,
             "greedy_text": sum(result.greedy_text for result in self.results),
             "passed": self.passed,
         }
@@ -111,56 +131,102 @@ class Parity:
         return [asdict(result) for result in self.results]
 
 
-def limit_of(quant: str, kl_max: float) -> float:
-    """Largest KL of a first token, in nats, at which a file still counts as the student; never above `kl_max`."""
-    return min(kl_max, FLOAT_KL_MAX if quant in FLOAT_FORMATS else KL_MAX.get(quant, kl_max))
+def coarsest(types: Iterable[str]) -> str:
+    """Of the types of a file's tensors the one with the fewest bits: what a file is called says less than it holds."""
+    return min(types, key=_bits)
 
 
-def check(cases: Sequence[GoldenCase], runtime: Replaying, quant: str, kl_max: float, max_tokens: int) -> Parity:
-    """Replay every case. `kl_max` is for quantized formats; float formats, and those of many bits, have limits of their
-    own.
+def _bits(kind: str) -> float:
+    """Per weight: of a GGUF type with its scales, of INT8 and INT4 as they are called."""
+    if kind in TYPES:
+        return 8 * TYPES[kind].bytes / TYPES[kind].block
+    found = re.search(r"\d+$", kind)
+    return float(found[0]) if found else 0.0
 
-    Raises  nothing for a difference: it is the result
+
+def limit_of(kind: str, kl_max: float, limits: Mapping[float, float] = FIRST_TOKEN_KL) -> float:
+    """Largest KL, in nats, at which a file with this coarsest type still counts as the student; at most `kl_max`."""
+    return min(kl_max, next((limit for least, limit in limits.items() if _bits(kind) >= least), kl_max))
+
+
+def failed(cases: Sequence[GoldenCase], reason: str) -> Parity:
+    """Of a candidate that could not be asked at all."""
+    return Parity([CaseResult(case.id, False, False, None, False, f"case {case.id}: {reason}") for case in cases])
+
+
+def check(cases: Sequence[GoldenCase], runtime: Replaying, kind: str, kl_max: float, max_tokens: int) -> Parity:
+    """Replay every case.
+
+    kind        the coarsest type in the file: `coarsest(candidate.tensor_types)`
+    kl_max      limit of a first token for types of few bits; the others have limits of their own
+    max_tokens  as the golden cases were made with
+    Raises      nothing for a difference: it is the result
     """
-    is_float, limit = quant in FLOAT_FORMATS, limit_of(quant, kl_max)
     said = [case.messages for case in cases]
     try:
-        prompts, ids = (
-            [runtime.render(messages) for messages in said],
-            [runtime.token_ids(messages) for messages in said],
-        )
+        prompts = [runtime.render(messages) for messages in said]
+        ids = [runtime.token_ids(messages) for messages in said]
     except UsageError as error:  # no template in the file, or one that refuses: no prompt at all is a difference
-        return Parity([CaseResult(case.id, False, False, None, False, f"case {case.id}: {error}") for case in cases])
+        return failed(cases, str(error))
     results = [_text_result(case, text, row, runtime) for case, text, row in zip(cases, prompts, ids, strict=True)]
     if cases and not any(result.difference for result in results):
-        results[0] = replace(results[0], difference=end_difference(cases[0], runtime.stop_ids()))
+        results[0] = replace(results[0], difference=differences.end_difference(cases[0], runtime.stop_ids()))
     try:
         first = runtime.first_token_log_probs(said)
         answers = runtime.answer_ids(said, max_tokens=max_tokens)
-    except UsageError as error:  # a prompt without tokens, or with too many: the text was wrong before
+        checked = [_first_result(*one, kind, kl_max) for one in zip(cases, results, first, strict=True)]
+        return Parity(
+            [_answer_result(*one, runtime, kind, max_tokens) for one in zip(cases, checked, answers, strict=True)]
+        )
+    except UsageError as error:  # it cannot run; or a prompt has no tokens, or too many: the text was wrong before
         return Parity([replace(result, difference=result.difference or str(error)) for result in results])
-    return Parity(
-        [
-            _answer_result(case, result, runtime, log_probs, answer, limit, is_float)
-            for case, result, log_probs, answer in zip(cases, results, first, answers, strict=True)
-        ]
-    )
 
 
-def judged_by_source(lines: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def check_answers(found: Parity, before: HeldOut, runtime: Replaying, kind: str, kl_max: float) -> Parity:
+    """Hold every position of the golden answers against the float student's own distributions.
+
+    before  of the golden cases' answers, in their order: whole ones, or what the cases keep of them (golden.along)
+    kl_max  limit of the mean for types of few bits; the others have limits of their own
+    """
+    import numpy as np
+
+    parts = [kl for kl, _ in shift.by_row(before, runtime)]
+    own = [round(float(kl.mean()), 6) for kl in parts]
+    mean = round(float(np.concatenate(parts).mean()), 6)
+    results = [replace(result, answer_kl=kl) for result, kl in zip(found.results, own, strict=True)]
+    limit = limit_of(kind, kl_max, ANSWER_KL)
+    if not mean <= limit:
+        worst = own.index(max(own))
+        difference = differences.answers_difference(results[worst].id, own[worst], mean, limit, kind in FLOAT)
+        results[worst] = replace(results[worst], difference=results[worst].difference or difference)
+    return replace(found, results=results, answer_kl_mean=mean)
+
+
+def judged_by_source(lines: Sequence[dict[str, Any]], sources: Sequence[dict[str, Any]] = ()) -> list[dict[str, Any]]:
     """Candidate lines in which a quantized file fails with the float file of its format, which it was made from.
 
-    A fault of the export moves every file of it alike, and the wider limit of quantized files would let it pass.
+    A fault of the export moves every file of it alike, and the wider limits of quantized files would let it pass. One
+    float file that agrees shows that the export is right: computing in 16 bits may go wrong by itself.
+
+    sources  lines of float files that are no candidates, or were not evaluated: format, quant, tensor_types, parity,
+             parity_difference
     """
+    floats = [line for line in (*lines, *sources) if coarsest(line["tensor_types"]) in FLOAT]
+    agreeing = {line["format"] for line in floats if _agrees(line) is True}
     wrong: dict[str, dict[str, Any]] = {}
-    for line in lines:
-        kl = line["parity"]["first_token_kl_max"]
-        if line["quant"] in FLOAT_FORMATS and kl is not None and kl > FLOAT_KL_MAX:
+    for line in floats:
+        if line["format"] not in agreeing and _agrees(line) is False:
             wrong.setdefault(line["format"], line)
     return [
         _failed_with(wrong[line["format"]], line) if line["format"] in wrong and line["parity"]["passed"] else line
         for line in lines
     ]
+
+
+def _agrees(line: dict[str, Any]) -> bool | None:
+    """Whether a float file is the student; None of one that does not run, which says nothing of the others."""
+    found = line["parity"]
+    return None if found["first_token_kl_max"] is None else bool(found["passed"])
 
 
 def _failed_with(source: dict[str, Any], line: dict[str, Any]) -> dict[str, Any]:
@@ -170,25 +236,46 @@ def _failed_with(source: dict[str, Any], line: dict[str, Any]) -> dict[str, Any]
 
 def _text_result(case: GoldenCase, prompt: str, ids: Sequence[int], runtime: Replaying) -> CaseResult:
     """What is known before the model runs."""
-    difference = begin_difference(case, ids) or text_difference(case, prompt) or ids_difference(case, ids, runtime)
-    return CaseResult(case.id, prompt == case.prompt, list(ids) == case.token_ids, None, False, difference)
+    difference = (
+        differences.begin_difference(case, ids)
+        or differences.text_difference(case, prompt)
+        or differences.ids_difference(case, ids, runtime)
+    )
+    words = differences.words_difference(case, runtime)
+    has_same_ids = list(ids) == case.token_ids and not words
+    return CaseResult(case.id, prompt == case.prompt, has_same_ids, None, False, difference or words)
+
+
+def _first_result(case: GoldenCase, result: CaseResult, log_probs: Any, kind: str, kl_max: float) -> CaseResult:
+    """The result with what the model holds likely as the first token."""
+    kl, is_float = round(divergence(case.top, log_probs), 6), kind in FLOAT
+    difference = result.difference or differences.kl_difference(case, kl, limit_of(kind, kl_max), is_float)
+    if is_float:
+        difference = difference or differences.order_difference(case, log_probs)
+    likeliest = (-log_probs).argsort(kind="stable")[: len(case.top)].tolist()
+    golden = [token for token, _ in case.top]
+    shared = len(set(golden) & set(likeliest)) / len(golden)
+    is_first = likeliest[:1] == golden[:1]
+    return replace(result, first_token_kl=kl, top1=is_first, top_k=shared, difference=difference)
 
 
 def _answer_result(
-    case: GoldenCase,
-    result: CaseResult,
-    runtime: Replaying,
-    log_probs: Any,
-    answer: Sequence[int],
-    limit: float,
-    is_float: bool,
+    case: GoldenCase, result: CaseResult, answer: Sequence[int], runtime: Replaying, kind: str, max_tokens: int
 ) -> CaseResult:
     """The result with what the model said."""
-    kl, text = round(divergence(case.top, log_probs), 6), runtime.text_of(answer)
-    difference, note = result.difference or kl_difference(case, kl, limit, is_float), ""
-    if text != case.greedy and is_float and not difference:
-        difference, note = _answer_difference(case, runtime, answer)
-    return replace(result, first_token_kl=kl, greedy_text=text == case.greedy, difference=difference, note=note)
+    text = runtime.text_of(answer)
+    if differences.is_same(text, case.greedy):
+        return replace(result, greedy_text=True)
+    if kind not in FLOAT or result.difference:
+        return result
+    if case.answer is None:
+        difference = (
+            f"case {case.id}: the greedy answer differs, and this file of golden cases keeps no ids to judge it"
+        )
+        return replace(result, difference=difference)
+    steps = runtime.step_log_probs(case.messages, case.answer)
+    difference, note = differences.answer_difference(case, answer, text, steps, max_tokens)
+    return replace(result, difference=difference, note=note)
 
 
 def divergence(top: Sequence[tuple[int, float]], log_probs: Any) -> float:
@@ -207,107 +294,3 @@ def divergence(top: Sequence[tuple[int, float]], log_probs: Any) -> float:
     if rest > 1e-6:  # below, it is the rounding of the kept ones
         total += rest * math.log(rest / other_rest)
     return max(0.0, total)
-
-
-def text_difference(case: GoldenCase, prompt: str) -> str:
-    if prompt == case.prompt:
-        return ""
-    place = _first_difference(case.prompt, prompt)
-    return (
-        f"case {case.id}: prompt text differs at character {place}: expected {_around(case.prompt, place)}, got "
-        f"{_around(prompt, place)}; the chat template in the file is not the student's"
-    )
-
-
-def begin_difference(case: GoldenCase, ids: Sequence[int]) -> str:
-    """Only the begin token differs: the most frequent mistake, and it hardly shows in the answers."""
-    start = f"case {case.id}: token ids differ"
-    if list(ids[1:]) == case.token_ids and len(ids) > 1 and ids[0] == ids[1]:
-        return f"{start}: the begin token {ids[0]} is doubled"
-    if list(ids[1:]) == case.token_ids:
-        return f"{start}: the runtime puts a begin token {ids[0]} before the prompt, which the student never saw"
-    if case.token_ids[1:] == list(ids):
-        return f"{start}: the begin token {case.token_ids[0]} is missing"
-    return ""
-
-
-def end_difference(case: GoldenCase, stop_ids: frozenset[int]) -> str:
-    """A runtime may stop at more tokens than the student; one that it lacks lets answers run on."""
-    missing = [token for token in case.stop_ids if token not in stop_ids]
-    if not missing:
-        return ""
-    known = dict(zip(case.token_ids, case.pieces, strict=False))
-    names = ", ".join(f"{token} {known[token]!r}" if token in known else str(token) for token in missing)
-    return f"the end token {names} is missing: it does not end an answer in this file, so answers would run on"
-
-
-def ids_difference(case: GoldenCase, ids: Sequence[int], runtime: Replaying) -> str:
-    """The first position where the ids differ, and what is wrong there."""
-    if list(ids) == case.token_ids:
-        return ""
-    place = _first_difference(case.token_ids, ids)
-    expected, got = (row[place] if place < len(row) else "none" for row in (case.token_ids, ids))
-    reason = "the file's tokenizer is not the student's"
-    if place < min(len(case.pieces), len(case.token_ids)):
-        reason = _why(case, place, list(ids[place:]), runtime) or reason
-    elif place == len(case.token_ids) and got in case.stop_ids:
-        reason = f"the runtime puts the end token {got} after the prompt"
-    return f"case {case.id}: token ids differ at position {place}: expected {expected}, got {got}; {reason}"
-
-
-def _why(case: GoldenCase, place: int, rest: list[int], runtime: Replaying) -> str:
-    """What became of the student's token at a place; empty where nothing plain can be said."""
-    token, piece = case.token_ids[place], case.pieces[place]
-    if token in case.added:
-        return f"the added token {piece!r} is lost, the runtime reads it as text"
-    if rest and "\ufffd" not in piece and runtime.text_of(rest[:1]).strip() == piece.strip():
-        return f"the vocabulary is in another order, {piece!r} is another token in the file"
-    return ""
-
-
-def kl_difference(case: GoldenCase, kl: float, limit: float, is_float: bool) -> str:
-    if kl <= limit:
-        return ""
-    reason = (
-        "the weights in the file are not the student's, or were damaged on the way"
-        if is_float
-        else "this quantization changes the student too much, or the weights are not the student's"
-    )
-    return (
-        f"case {case.id}: the first token's distribution is {kl:.3g} nats from the float student's, the limit is "
-        f"{limit:.3g}; {reason}"
-    )
-
-
-def _answer_difference(case: GoldenCase, runtime: Replaying, answer: Sequence[int]) -> tuple[str, str]:
-    """The difference, or none and a note when the answers part at a tie."""
-    parted = _parts_at(case.greedy, runtime, answer)
-    log_probs = runtime.step_log_probs(case.messages, answer)[: parted + 1]
-    log_probs.sort(axis=1)
-    # The tokens of one character may differ before its text does.
-    gaps = (log_probs[:, -1] - log_probs[:, -2])[-_BYTES_OF_A_CHARACTER:]
-    if gaps.min() <= TIE_NATS:
-        return "", f"the answers part at token {parted}, at a tie of {gaps.min():.4f} nats"
-    text = runtime.text_of(answer)
-    at = _first_difference(case.greedy, text)
-    difference = (
-        f"case {case.id}: the greedy answer differs at character {at}: expected {_around(case.greedy, at)}, got "
-        f"{_around(text, at)}"
-    )
-    return difference, ""
-
-
-def _parts_at(text: str, runtime: Replaying, answer: Sequence[int]) -> int:
-    """The first token that leads away from a text; the one after the answer when the answer is its beginning."""
-    for place in range(len(answer)):
-        if not text.startswith(runtime.text_of(answer[: place + 1]).rstrip("\ufffd")):
-            return place
-    return len(answer)
-
-
-def _first_difference(one: Sequence[Any], other: Sequence[Any]) -> int:
-    return next(n for n, (a, b) in enumerate(zip_longest(one, other)) if a != b) if one != other else len(one)
-
-
-def _around(text: str, place: int) -> str:
-    return repr(text[max(0, place - 8) : place + 16])

@@ -34,6 +34,10 @@ _KEPT = 512
 """Likeliest tokens of each position that are kept of the float student."""
 _CHARACTERS_PER_TOKEN = 8
 """More than any vocabulary needs: a longer document is not tokenized beyond what could be used."""
+_MOST_NLL = 60.0
+"""Nats that one token can cost: exp of the mean stays a number, whatever a damaged file says."""
+_SHORTEST_QUESTION = 16
+"""Characters: a shorter one may stand in a text by chance."""
 _SHORTEST = 8
 """Tokens of a window that is worth looking at."""
 
@@ -62,6 +66,12 @@ class Text:
         if not any(document.strip() for document in found):
             raise UsageError(f"text.file: {self.path} holds no text")
         return found
+
+    def first_of(self, questions: Sequence[str]) -> str | None:
+        """The first of these questions that the text holds, case and spacing aside; very short ones stand anywhere."""
+        whole = " ".join(" ".join(self.documents()).lower().split())
+        long_ones = (question for question in questions if len(question) >= _SHORTEST_QUESTION)
+        return next((question for question in long_ones if " ".join(question.lower().split()) in whole), None)
 
     @property
     def _has_rows(self) -> bool:
@@ -157,14 +167,17 @@ def _scored(student: Student, window: list[int], first: int) -> tuple[Any, Any, 
 
 
 def nll_of(log_probs: Any, tokens: Sequence[int]) -> Any:
-    """(P,) float64 nats from (P, V) log probabilities and the tokens that came."""
+    """(P,) float64 nats from (P, V) log probabilities and the tokens that came, all of them below V."""
     import numpy as np
 
-    return -log_probs[np.arange(len(tokens)), tokens].astype(np.float64)
+    found = log_probs[np.arange(len(tokens)), tokens].astype(np.float64)
+    return -np.where(found > -_MOST_NLL, found, -_MOST_NLL)  # NaN is no share either
 
 
 def line(before: Reading, runtime: Reader) -> dict[str, Any]:
-    """`text` of the report's schema: a candidate's reading beside the float student's."""
+    """`text` of the report's schema: a candidate's reading beside the float student's. Only of one that has the same
+    token ids (`ids_difference`): another vocabulary may lack those that it would be fed with.
+    """
     import numpy as np
 
     nll, kl, same, at = [], [], [], 0
@@ -190,7 +203,7 @@ def line(before: Reading, runtime: Reader) -> dict[str, Any]:
     made: dict[str, Any] = {name: round(value, 6) for name, value in figures.items()}
     made |= {"tokens": len(own)}
     made |= {"ratio_max": before.config.perplexity_ratio_max, "kl_mean_max": before.config.kl_mean_max}
-    return {**made, "problems": [*_differing_ids(before, runtime), *_problems(made)]}
+    return {**made, "problems": list(_problems(made))}
 
 
 def _ratio(differences: Any) -> tuple[float, float, float]:
@@ -203,13 +216,14 @@ def _ratio(differences: Any) -> tuple[float, float, float]:
     return low, middle, high
 
 
-def _differing_ids(before: Reading, runtime: Reader) -> Iterator[str]:
+def ids_difference(before: Reading, runtime: Reader) -> str:
+    """The first place where a candidate splits the text in another way; empty where it does not."""
     for text, ids in before.pieces:
         own = runtime.text_ids(text)
         if own != ids:
             place = next((n for n, (a, b) in enumerate(zip(own, ids, strict=False)) if a != b), min(len(own), len(ids)))
-            yield f"text: token ids differ at position {place} of a document that begins {text[:24]!r}"
-            return
+            return f"text: token ids differ at position {place} of a document that begins {text[:24]!r}"
+    return ""
 
 
 def _problems(made: dict[str, Any]) -> Iterator[str]:

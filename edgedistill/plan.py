@@ -15,8 +15,8 @@ from edgedistill.artifacts import Candidate
 from edgedistill.models import Shape
 from edgedistill.predictor import chips, memory, quants
 from edgedistill.predictor import predict as predictor
-from edgedistill.predictor.calibration import Pair
 from edgedistill.predictor.estimate import Estimate
+from edgedistill.predictor.own_board import Pair
 from edgedistill.predictor.work import Work
 from edgedistill.quants import QuantEntry
 from edgedistill.recipe import Budgets

@@ -146,7 +146,7 @@ def expected_types(
     ties_head       whether the embedding is the head too; None: where no tensor is the head
     """
     default = known(quant).default
-    tensors = _rows_last(tensors)
+    tensors = rows_last(tensors)
     order = sorted(tensors, key=lambda name: (_layer(name), name))
     values = [name for name in order if role(name) == "value"]
     layers = max((_layer(name) for name in tensors), default=-1) + 1
@@ -178,7 +178,7 @@ def fallback(wanted: str, row: int) -> str:
 
 def fallbacks(tensors: Mapping[str, Dimensions], quant: str, *, has_importance: bool = False) -> dict[str, str]:
     """Only the tensors whose rows do not fit, and the type that they get instead."""
-    roomy = {name: (*d[:-1], 256 * d[-1]) for name, d in _rows_last(tensors).items() if d}
+    roomy = {name: (*d[:-1], 256 * d[-1]) for name, d in rows_last(tensors).items() if d}
     wished = expected_types(roomy, quant, has_importance=has_importance)
     got = expected_types(tensors, quant, has_importance=has_importance)
     return {name: kind for name, kind in got.items() if kind != wished.get(name, kind)}
@@ -217,7 +217,7 @@ def type_counts(types: Mapping[str, str]) -> dict[str, int]:
     return dict(sorted(Counter(types.values()).items()))
 
 
-def _rows_last(tensors: Mapping[str, Dimensions]) -> Mapping[str, Dimensions]:
+def rows_last(tensors: Mapping[str, Dimensions]) -> Mapping[str, Dimensions]:
     """GPT-2 stores its matrices in Hugging Face files with inputs first; the converter turns them."""
     attention = next((d for name, d in tensors.items() if name.endswith("c_attn.weight")), (1, 0))
     if attention[0] >= attention[-1]:  # three times as many outputs as inputs: not turned

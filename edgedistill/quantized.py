@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,11 @@ from typing import Any
 from edgedistill import gguf_file, imatrix_file, mix
 from edgedistill.artifacts import Calibration
 from edgedistill.errors import IntegrityError, UsageError
+from edgedistill.files import publish
 from edgedistill.gguf_file import GgufFile
 from edgedistill.log import say
 from edgedistill.quantization import (
+    FLOAT,
     QUANTS,
     Dimensions,
     bits_per_weight,
@@ -22,7 +24,6 @@ from edgedistill.quantization import (
     fallbacks,
     is_quantized,
     needs_importance,
-    type_counts,
 )
 from edgedistill.quants import QuantEntry
 from edgedistill.toolchain import subprocesses
@@ -44,13 +45,21 @@ class Planned:
     set_types: dict[str, str]
     """Those among them that are not left to llama.cpp."""
     imatrix: Path | None
+    most_bytes: int | None = None
+    """Of the file, where the recipe limits it."""
     fitted: dict[str, Any] | None = None
-    """Of a mix: bits per weight and expected KL, beside those of the best uniform quant of at most its size."""
+    """Of a mix: types, bits per weight and expected KL."""
+    rivals: tuple[Planned, ...] = ()
+    """Of a mix: llama.cpp's own mixtures that take no more room, which it is measured against."""
 
 
 def plan(entry: QuantEntry, source: Path, calibration: Calibration | None) -> Planned:
-    """Raises  UsageError where a quant needs a calibration that is not there, or a size that cannot be kept."""
+    """Raises  UsageError where a quant needs a calibration that is not there, a type that the rows do not suit, or a
+    size that cannot be kept
+    """
     head = gguf_file.read(source)
+    if problems := entry.problems(head.shapes):
+        raise UsageError(f"{entry.name}: {problems[0]}", "change it in the recipe's `package.quants`")
     imatrix = calibration.imatrix if calibration and entry.is_weighed else None
     if entry.is_mix:
         return _mixed(entry, source, head, calibration, imatrix)
@@ -83,12 +92,12 @@ def _mixed(
         "types": types,
         "bits_per_weight": round(bits_per_weight(head.shapes, types), 4),
         "expected_kl": mix.cost(measured, types),
-        "uniform": _uniform(head.shapes, measured, matrices, room),
     }
+    rivals = _rivals(head.shapes, measured, matrices, room, imatrix)
     # Every matrix is set by name, so the file type is a mere label: that of the type which most of them have.
     usual = Counter(chosen.values()).most_common(1)[0][0]
     label = next((quant for quant, kind in QUANTS.items() if kind.default == usual and usual != "F16"), "Q8_0")
-    return Planned(entry.name, label, types, chosen, imatrix, fitted)
+    return Planned(entry.name, label, types, chosen, imatrix, entry.most_bytes, fitted, rivals)
 
 
 def _room(entry: QuantEntry, source: Path, head: GgufFile, kept: Mapping[str, str]) -> int:
@@ -102,21 +111,31 @@ def _room(entry: QuantEntry, source: Path, head: GgufFile, kept: Mapping[str, st
     return entry.most_bytes - around - fixed
 
 
-def _uniform(
-    shapes: Mapping[str, Dimensions], measured: Sequence[mix.Measured], matrices: set[str], room: int
-) -> dict[str, Any] | None:
-    """The best of llama.cpp's own mixtures that take no more room; None where all are larger."""
-    found: list[dict[str, Any]] = []
-    for quant in QUANTS:
-        types = expected_types(shapes, quant, has_importance=True)
-        kl = mix.cost(measured, types)
-        if kl is not None and sum(mix.stored_bytes(shapes[name], types[name]) for name in matrices) <= room:
-            bits = round(bits_per_weight(shapes, types), 4)
-            found.append({"quant": quant, "expected_kl": kl, "bits_per_weight": bits})
-    return min(found, key=lambda line: line["expected_kl"], default=None)
+def _rivals(
+    shapes: Mapping[str, Dimensions],
+    measured: Sequence[mix.Measured],
+    matrices: set[str],
+    room: int,
+    imatrix: Path | None,
+) -> tuple[Planned, ...]:
+    """Of llama.cpp's own mixtures that take no more room: the largest one, and the one of which the measured costs
+    promise most, where they are known for all of its types. None where all are larger."""
+    known = set(imatrix_file.read(imatrix)) if imatrix else set()
+    found: dict[str, tuple[int, float | None]] = {}
+    plans: dict[str, Planned] = {}
+    for quant in (name for name, kind in QUANTS.items() if kind.default not in FLOAT):
+        types = expected_types(shapes, quant, has_importance=imatrix is not None)
+        size = sum(mix.stored_bytes(shapes[name], types[name]) for name in matrices)
+        if size <= room and known.issuperset(needs_importance(types, quant)):
+            found[quant] = size, mix.cost(measured, types)
+            plans[quant] = Planned(quant, quant, types, {}, imatrix)
+    largest = max(found, key=lambda quant: found[quant][0], default=None)
+    priced = {quant: kl for quant, (_, kl) in found.items() if kl is not None}
+    promising = min(priced, key=lambda quant: priced[quant], default=None)
+    return tuple(plans[quant] for quant in dict.fromkeys((largest, promising)) if quant)
 
 
-def make(source: Path, planned: Planned, out: Path, limit_s: float, publish: Callable[[Path, Path], Path]) -> None:
+def make(source: Path, planned: Planned, out: Path, limit_s: float) -> None:
     """Quantize, compare the result with the plan tensor by tensor, and only then give it its name."""
     before = gguf_file.read(source)
     _tell(planned, before)
@@ -138,9 +157,19 @@ def make(source: Path, planned: Planned, out: Path, limit_s: float, publish: Cal
                 f"parameters went in, {len(after.tensors)} with {after.parameters:,} came out"
             )
         compare_types(after, planned.types, planned.name)
+        _check_size(beside, planned)
         publish(beside, out)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def _check_size(file: Path, planned: Planned) -> None:
+    size = file.stat().st_size
+    if planned.most_bytes is not None and size > planned.most_bytes:
+        raise IntegrityError(
+            f"{planned.name}: the file has {size:,} bytes, and may have {planned.most_bytes:,}",
+            "its metadata takes more than was reckoned with: ask for a little less, and report it",
+        )
 
 
 def compare_types(head: GgufFile, expected: Mapping[str, str], name: str) -> None:
@@ -158,8 +187,7 @@ def compare_types(head: GgufFile, expected: Mapping[str, str], name: str) -> Non
 def _tell(planned: Planned, before: GgufFile) -> None:
     """What a user should know of a file that is not all what its name says."""
     if planned.fitted:
-        _tell_mix(planned.fitted)
-        return
+        return  # told once it is measured
     odd = fallbacks(before.shapes, planned.quant, has_importance=planned.imatrix is not None)
     if odd:
         kinds = ", ".join(f"{count} to {kind}" for kind, count in sorted(Counter(odd.values()).items()))
@@ -171,11 +199,3 @@ def _tell(planned: Planned, before: GgufFile) -> None:
         bare = [n for n, d in before.shapes.items() if n.startswith("blk.") and is_quantized(n, d) and n not in known]
         if bare:
             say(f"  {planned.name}: the importance matrix has nothing for {len(bare)} tensors, {bare[0]} among them")
-
-
-def _tell_mix(fitted: dict[str, Any]) -> None:
-    counts = ", ".join(f"{count} {kind}" for kind, count in type_counts(fitted["types"]).items())
-    told = f"{fitted['bits_per_weight']:.2f} bits per weight ({counts}), expected KL {fitted['expected_kl']:.4f} nats"
-    if uniform := fitted["uniform"]:
-        told += f"; {uniform['quant']} of {uniform['bits_per_weight']:.2f} bits: {uniform['expected_kl']:.4f}"
-    say(f"  {fitted['name']}: {told}")

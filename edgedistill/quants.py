@@ -5,13 +5,15 @@ quants: [F16, Q8_0, Q4_K_M, {quant: Q4_K_M, head: Q8_0}, {quant: Q4_0, imatrix: 
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from edgedistill.quantization import QUANTS, TYPES, Dimensions, expected_types, fallback, role
+from edgedistill import mix
+from edgedistill.quantization import QUANTS, TYPES, Dimensions, expected_types, is_quantized, role, rows_last
 from edgedistill.sections import Section
 
 _SIZE = re.compile(r"^(\d+(?:\.\d+)?) ?(KiB|MiB|GiB)$")
@@ -71,7 +73,8 @@ class QuantEntry(Section):
         base = self.quant or (f"MIX_{self.fit}" if self.fit else f"MIX_{self.bits:g}bit").replace(" ", "")
         choices = {"head": self.head, "embedding": self.embedding}
         parts = [base, *(f"{what}-{kind}" for what, kind in choices.items() if kind)]
-        return "-".join([*parts, *([] if self.imatrix else ["plain"])])
+        is_plain = not self.imatrix and self._can_be_weighed
+        return "-".join([*parts, *(["plain"] if is_plain else [])])
 
     @property
     def is_mix(self) -> bool:
@@ -83,9 +86,14 @@ class QuantEntry(Section):
 
     @property
     def is_weighed(self) -> bool:
-        """Whether an importance matrix changes the file: floats and Q8_0 are made without."""
+        """Whether an importance matrix changes the file."""
+        return self.imatrix and self._can_be_weighed
+
+    @property
+    def _can_be_weighed(self) -> bool:
+        """Floats and Q8_0 are made without an importance matrix."""
         has_choice = self.head is not None or self.embedding is not None
-        return self.imatrix and (has_choice or self.quant not in ("F16", "BF16", "Q8_0"))
+        return has_choice or self.quant not in ("F16", "BF16", "Q8_0")
 
     @property
     def most_bytes(self) -> int | None:
@@ -101,14 +109,49 @@ class QuantEntry(Section):
 
     def chosen(self, tensors: Mapping[str, Dimensions]) -> dict[str, str]:
         """The types that `head` and `embedding` set, in place of llama.cpp's own choice."""
-        is_tied = not any(role(name) == "output" for name in tensors)
+        is_tied = _is_tied(tensors)
         found = {}
-        for name, dimensions in tensors.items():
+        for name in tensors:
             is_head = role(name) == ("embedding" if is_tied else "output")
             kind = self.head if is_head else self.embedding if role(name) == "embedding" else None
             if kind:
-                found[name] = fallback(kind, dimensions[-1])
+                found[name] = kind
         return found
+
+    def problems(self, tensors: Mapping[str, Dimensions]) -> list[str]:
+        """Why this cannot be made of a model with these tensors, named as in GGUF or by Hugging Face: a type that was
+        chosen does not suit the rows, or even the lowest types are larger than `fit` or `bits` allows."""
+        tensors = rows_last(tensors)
+        chosen = self.chosen(tensors)
+        found = [self._misfit(kind, tensors[name][-1]) for name, kind in chosen.items()]
+        if self.embedding and _is_tied(tensors):
+            found.append(f"embedding: {self.embedding} sets nothing, since the embedding is the head; set `head`")
+        if self.is_mix and not any(found):
+            found.append(self._too_small(tensors, chosen))
+        return [problem for problem in found if problem]
+
+    def _misfit(self, kind: str, row: int) -> str:
+        """Why a chosen type cannot be that of a matrix with rows of so many elements; empty where it can."""
+        if row % TYPES[kind].block:
+            return f"{kind} takes rows of a multiple of {TYPES[kind].block}, and these have {row}"
+        if self.is_mix and kind not in mix.ladder(row):
+            return f"{kind} is no type of a mix; rows of {row} may have {', '.join(mix.ladder(row))}"
+        return ""
+
+    def _too_small(self, tensors: Mapping[str, Dimensions], chosen: Mapping[str, str]) -> str:
+        # What is neither matrix nor vector in a Hugging Face file may be a buffer that is not exported.
+        tensors = {name: d for name, d in tensors.items() if len(d) == 1 or is_quantized(name, d)}
+        least = mix.least_bytes(tensors, chosen)
+        if self.most_bytes is not None and least > self.most_bytes:
+            return f"the weights take {least:,} bytes in their lowest types, and the file may have {self.most_bytes:,}"
+        lowest = 8 * least / sum(math.prod(dimensions) for dimensions in tensors.values())
+        if self.bits is not None and lowest > self.bits:
+            return f"the lowest types take {lowest:.2f} bits per weight"
+        return ""
+
+
+def _is_tied(tensors: Mapping[str, Dimensions]) -> bool:
+    return not any(role(name) == "output" for name in tensors)
 
 
 def entry(given: Any) -> Any:

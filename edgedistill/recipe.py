@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
+from textwrap import indent
 from typing import Annotated, Any, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from edgedistill import yaml_file
+from edgedistill import task, yaml_file
 from edgedistill.errors import UsageError
 from edgedistill.sections import (
-    ANY_DISTILL,
     ANY_PREFER,
+    SOME_METHODS,
     SOME_PACKAGES,
     AlignConfig,
     ArmsConfig,
     CalibrateConfig,
     ElicitConfig,
+    MethodsConfig,
     ModelConfig,
     Section,
     TailorConfig,
@@ -85,7 +88,9 @@ class Recipe(Section):
     align: AlignConfig | None = None
     """Leave out for the untailored baseline: the original teacher writes the data."""
     tailor: TailorConfig = TailorConfig()
-    distill: ANY_DISTILL | None = None
+    distill: SOME_METHODS = ()
+    """One method, or a list of methods that train the student one after another. Leave it out, with `teacher`, to
+    package the student as it is."""
     calibrate: CalibrateConfig = CalibrateConfig()
     package: SOME_PACKAGES
     """One exporter's settings, or a list of them: their candidates compete."""
@@ -95,6 +100,8 @@ class Recipe(Section):
     """Read where there is no task."""
     arms: ArmsConfig = ArmsConfig()
     """Read by the command `arms` alone."""
+    methods: MethodsConfig = MethodsConfig()
+    """Read by the command `methods` alone."""
     cost: CostConfig = CostConfig()
     """Read by the command `plan` alone."""
     budgets: Budgets = Budgets()
@@ -105,9 +112,9 @@ class Recipe(Section):
     def _task_names_differ(cls, tasks: tuple[str, ...]) -> tuple[str, ...]:
         # A task is known by its folder's name everywhere: in shards, exams, reports and bundles.
         names = [Path(task).name for task in tasks]
-        for task, name in zip(tasks, names, strict=True):
+        for given, name in zip(tasks, names, strict=True):
             if name in ("", ".."):
-                raise ValueError(f"`{task}` names no folder")
+                raise ValueError(f"`{given}` names no folder")
             if names.count(name) > 1:
                 raise ValueError(f"two folders are named `{name}`; a task is known by its folder's name")
         return tasks
@@ -167,6 +174,8 @@ class Recipe(Section):
             raise ValueError(
                 f"student: is trained, which `{self.student.model}` on a server cannot be; give a folder or hub id"
             )
+        if self.align and self.prefer:
+            self.prefer.check_student(self.student)
         if self.align and self.teacher and self.teacher.base_url is not None:
             raise ValueError(
                 f"align: trains the teacher, which `{self.teacher.model}` on a server cannot be; leave `align` and "
@@ -219,10 +228,31 @@ def _name_of(model: str) -> str:
 
 
 def load(name: str, overrides: tuple[str, ...] = ()) -> Recipe:
-    """A recipe by shipped name, or by path of its YAML file or folder, with `a.b=value` overrides applied."""
+    """A recipe by shipped name, or by path of its YAML file or folder, with `a.b=value` overrides applied.
+
+    Raises   UsageError with every problem of the file, and then with those of the task folders that it names, too
+    """
     path = yaml_file.find("recipes", name)
     raw = yaml_file.read(path, overrides)
     own_name = path.parent.name if path.name == "recipe.yaml" else path.stem
     own = {"name": own_name, "folder": path.parent}
     title = " ".join([f"recipe `{own_name}`", *(f"--set {override}" for override in overrides)])
-    return yaml_file.parse(Recipe, raw, title, path, own)
+    try:
+        return yaml_file.parse(Recipe, raw, title, path, own)
+    except UsageError as error:
+        if more := _problems_of_tasks(raw.get("tasks"), path.parent):
+            lines = "\n".join(indent(problem, "  ") for problem in more)
+            raise UsageError(f"{error.problem}\nand its tasks have problems\n{lines}", error.hint) from None
+        raise
+
+
+def _problems_of_tasks(named: Any, folder: Path) -> list[str]:
+    """What a build would find only once the recipe itself is right."""
+    found = []
+    for name in named if isinstance(named, list) else []:
+        if isinstance(name, str) and name.strip():
+            try:
+                task.load(folder / os.path.expanduser(name), needs_items=False)
+            except UsageError as error:
+                found.append(error.problem)
+    return found

@@ -7,10 +7,12 @@ the store hashes. Fields marked NotIdentity stay out of it.
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import re
-from dataclasses import asdict
-from typing import Annotated, Any, Literal, Self, get_args
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
 from pydantic import (
     BaseModel,
@@ -149,6 +151,14 @@ class ModelConfig(Section):
     """Of a hub model, so that `plan` can count bytes and hours before it is downloaded. Then the files count."""
     engine: str = "hf"
     """Which file in engines/ runs it for elicitation and scoring."""
+    device_map: Annotated[Literal["auto"] | None, NotIdentity] = None
+    """With `engine: hf`: `auto` spreads the layers over all GPUs, and what they cannot hold over the main memory. None:
+    all on one GPU. Alignment in one process spreads a teacher in the same way, over GPUs alone."""
+    load_in_4bit: bool = False
+    """With `engine: hf`: generate and score with linear layers in 4-bit NF4, in about 0.3 of the memory of bfloat16,
+    and with somewhat other answers. What is trained is told by `align.adapter` and `distill`."""
+    dtype: Literal["bfloat16", "float16", "float32"] | None = None
+    """With `engine: hf`: of the weights that generate and score. None: bfloat16 on a GPU, float32 on a CPU."""
     base_url: str | None = None
     """With `engine: openai`: the server's address up to and with /v1, e.g. http://127.0.0.1:8080/v1."""
     api_key_env: Annotated[str | None, NotIdentity] = None
@@ -196,6 +206,13 @@ class ModelConfig(Section):
                 raise ValueError(f"extra_body: {', '.join(sorted(taken))}: the tool sets this itself")
         elif given := {"base_url", "api_key_env", "plain_http", "requests", "extra_body"} & self.model_fields_set:
             raise ValueError(f"{', '.join(sorted(given))}: only engine `openai` asks a server, this is `{self.engine}`")
+        return self
+
+    @model_validator(mode="after")
+    def _torch_loads_it_as_told(self) -> Self:
+        given = {"device_map", "load_in_4bit", "dtype"} & self.model_fields_set
+        if given and self.engine != "hf":
+            raise ValueError(f"{', '.join(sorted(given))}: only engine `hf` loads with torch, this is `{self.engine}`")
         return self
 
 
@@ -253,6 +270,10 @@ class ElicitConfig(Section):
         return self.task_styles.get(task, self.styles)
 
 
+_PAIRING = ("min_gap", "ties", "strength", "question_pairs")
+"""Fields of `prefer` that are read once the scores are there."""
+
+
 class PreferConfig(Section):
     """Every draft is scored by how much it helps the student; best and worst become pairs."""
 
@@ -276,11 +297,34 @@ class PreferConfig(Section):
     Below, drafts race (racing.py): who is clearly in the middle of its question is asked less."""
     min_gap: Annotated[float, Field(ge=0, le=1)] = 0.1
     """Smallest difference of two scores that makes a pair."""
-    ties: Literal["drop"] = "drop"
-    """What becomes of two equal scores. The paper does not say."""
+    ties: Literal["drop", "equal"] = "drop"
+    """What becomes of two drafts that the exam cannot tell apart. The paper does not say. `drop`: those whose gap is
+    below `min_gap` are dropped. `equal`: those whose gap has 0 in its 95% interval, by resampled exams, make a pair
+    that DPO draws together (after MTPL, arXiv:2409.07268); of the others, gaps below `min_gap` are dropped."""
+    strength: Literal["ignore", "margin", "smooth", "drop"] = "ignore"
+    """What is made of how sure a gap is, by resampled exams (after Secrets of RLHF II, arXiv:2401.06080): `margin`, DPO
+    asks for a lead in proportion to it; `smooth`, the label is softened by the chance that the order turns; `drop`,
+    pairs whose gap is smaller than its standard deviation are dropped."""
     question_pairs: int | Literal["quartile"] = 50
     """Question-level pairs per task: the top this-many against the bottom this-many (ARTE, sec. 4.1: 50), or
     `quartile`: the top quarter against the bottom quarter, matched by lot (ARTE, sec. 3.3)."""
+
+    trains_student: ClassVar[bool] = False
+    """Whether the signal takes training steps on the student, which only engine `hf` can."""
+
+    def check_student(self, student: ModelConfig) -> None:
+        """Raises ValueError when the signal cannot be taken of the student."""
+        if self.trains_student and student.engine != "hf":
+            raise ValueError(
+                f"prefer.signal: `{self.signal}` trains the student for one step, which only engine `hf` can; set"
+                " `student.engine: hf`, or choose another signal"
+            )
+
+    @property
+    def scoring(self) -> PreferConfig:
+        """What scores depend on: the fields that only say how drafts are paired are at their defaults."""
+        fields = type(self).model_fields
+        return self.model_copy(update={name: fields[name].default for name in _PAIRING})
 
     @field_validator("question_pairs", mode="before")
     @classmethod
@@ -312,6 +356,10 @@ class AlignConfig(Section):
     """Pairs per optimizer step (ARTE: 16)."""
     warmup: Annotated[float, Field(ge=0, le=1)] = 0.1
     """Share of the steps with rising learning rate, then cosine (ARTE: 0.1)."""
+    margin_scale: Annotated[float, Field(gt=0)] = 1.0
+    """With `prefer.strength: margin`: lead of the reward that a score gap of 1 asks for."""
+    tie_weight: Annotated[float, Field(ge=0)] = 1.0
+    """Weight of the squared difference of the rewards of an equal pair, with `prefer.ties: equal`. Ours."""
     lora_rank: Annotated[int, Field(ge=1)] = 16
     """Rank of the adapter on all linear layers."""
     device_batch: Annotated[int, Field(ge=1)] = 4
@@ -367,11 +415,32 @@ class TailorConfig(Section):
     """Drop the rationales whose answer is not the question's target. How many there are is counted either way."""
 
 
+@dataclass(frozen=True)
+class Asks:
+    """What a method costs beside the rows, each in units of one row: `plan` counts with it."""
+
+    sequences: int = 1
+    """That the student learns from, in one pass."""
+    student_answers: int = 0
+    """That the student writes."""
+    teacher_answers: int = 0
+    """That a teacher writes."""
+    teacher_scores: int = 0
+    """Texts that a teacher reads."""
+
+
 class DistillConfig(Section):
-    """The student is trained on the tailored rows. Options beyond `method` are the method's own."""
+    """The student is trained on the tailored rows. Options beyond `method` are the method's own (learning.py)."""
 
     method: str = "sft"
     """Which file in methods/ trains."""
+    has_tutors: ClassVar[bool] = False
+    """Whether the method asks teachers beside the rows; learning.TutoredConfig then says which."""
+
+    @property
+    def asks(self) -> Asks:
+        """What the method costs."""
+        return Asks()
 
 
 class CalibrateConfig(Section):
@@ -406,14 +475,23 @@ class PackageConfig(Section):
         """Whether it reads what each matrix costs in fewer bits, which takes a run of the student per matrix."""
         return False
 
+    def problems(self, tensors: Mapping[str, tuple[int, ...]]) -> list[str]:
+        """Why it cannot be done for a student with these tensors: said before anything is trained."""
+        return []
+
 
 class ValidateConfig(Section):
     """Every candidate is checked on golden cases and on the task's test items."""
 
-    golden_cases: Annotated[int, Field(ge=8)] = 24
-    """Prompts that a candidate must reproduce; at least half are plain questions of the task."""
+    golden_cases: Annotated[int, Field(ge=24)] = 24
+    """Prompts that a candidate must reproduce: six odd ones, plain questions of the task, and general ones where these
+    are too few."""
     first_token_kl_max: Annotated[float, Field(gt=0)] = 0.5
-    """Largest KL, in nats, of a quantized candidate's first-token distribution from the float student's."""
+    """Largest KL, in nats, of a candidate's first-token distributions from the float student's, when its matrices have
+    fewer than 6.5 bits per weight. From there on the limit is 0.25, from 8 bits on 0.1, of floats 0.02."""
+    answer_kl_max: Annotated[float, Field(gt=0)] = 0.1
+    """Largest mean KL over all positions of the golden answers, likewise: from 6.5 bits on the limit is 0.05, from 8
+    bits on 0.02, of floats 0.002. Types of two bits may ask for more."""
     max_tokens: Annotated[int, Field(ge=1)] = 128
     """Room for one answer."""
     context: Annotated[int, Field(ge=64)] = 1024
@@ -483,11 +561,73 @@ class ArmsConfig(Section):
         return entries
 
 
+MethodArm = Literal["sft", "seqkd", "topk_kd", "on_policy", "dpo", "pad-vpd", "pad-ppd", "sft+pad", "several-teachers"]
+PairArm = Literal["plain", "equal", "margin", "smooth", "drop"]
+
+
+class MethodsConfig(Section):
+    """Training methods, ways of pairing and signals, each held against the others (`edgedistill methods`).
+
+    Fields that are NotIdentity say what is compared; they are no part of what one of them gives.
+    """
+
+    seeds: Annotated[int, Field(ge=1), NotIdentity] = 3
+    """Runs of everything: with the recipe's seed, with seed + 1, and so on."""
+    methods: Annotated[tuple[MethodArm, ...], NotIdentity] = get_args(MethodArm)
+    """Ways to train the student on the same data. Empty: this table is left out."""
+    pairs: Annotated[tuple[PairArm, ...], NotIdentity] = get_args(PairArm)
+    """Ways to make preference pairs of the same scores: `plain`, `ties: equal`, and the three of `strength`."""
+    signals: Annotated[tuple[str, ...], NotIdentity] = ("icl_accuracy", "answer_loglik", "influence")
+    """Ways to score the same drafts: files in signals/."""
+    rows: Annotated[int, Field(ge=1), NotIdentity] = 500
+    """Training rows per task and pass of an arm whose method sees one sequence per row; others get so many fewer that
+    the student reads as many tokens: they are trained again with other rows until that is so, give or take 5%."""
+    options: Annotated[dict[str, dict[str, Any]], NotIdentity] = {}
+    """Arm -> options of its method, over those of `distill` and the arm's own, e.g. `{pad-ppd: {beta: 5}}`."""
+    items: Annotated[Annotated[int, Field(ge=1)] | None, NotIdentity] = None
+    """Test items per task, drawn by the recipe's seed, the same for every arm and run. None: all."""
+    max_tokens: Annotated[int, Field(ge=4)] = 128
+    """Room for one answer. What is not answered by then counts as wrong."""
+    groups: Annotated[int, Field(ge=2)] = 20
+    """Groups of drafts per task on which the student is tuned, to see what the signals predict."""
+    group_size: Annotated[int, Field(ge=1)] = 4
+    """Drafts in a group."""
+    group_epochs: Annotated[int, Field(ge=1), NotIdentity] = 4
+    """Passes over a group, one optimizer step each."""
+
+    @field_validator("options")
+    @classmethod
+    def _options_are_of_arms(cls, options: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        known = get_args(MethodArm)
+        if unknown := next((name for name in options if name not in known), None):
+            near = difflib.get_close_matches(unknown, known, n=1)
+            meant = f" (did you mean `{near[0]}`?)" if near else ""
+            raise ValueError(f"no arm named `{unknown}`{meant}; there are: {', '.join(known)}")
+        return options
+
+    @field_validator("signals")
+    @classmethod
+    def _there_are_such_signals(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        known = components.names("signals")
+        if unknown := next((name for name in names if name not in known), None):
+            near = components.near(unknown, "signals")
+            raise ValueError(f"no signal named `{unknown}`{near}; there are: {', '.join(known)}")
+        return names
+
+    @field_validator("methods", "pairs", "signals")
+    @classmethod
+    def _no_entry_twice(cls, entries: tuple[Any, ...]) -> tuple[Any, ...]:
+        if len(set(entries)) < len(entries):
+            raise ValueError(f"{', '.join(map(str, entries))}: one of them is given twice")
+        return entries
+
+
 ANY_DISTILL = Annotated[DistillConfig, _Chosen("methods", "method", "sft")]
 ANY_PACKAGE = Annotated[PackageConfig, _Chosen("exporters", "exporter", "gguf")]
-SOME_PACKAGES = Annotated[
-    tuple[ANY_PACKAGE, ...],
-    BeforeValidator(lambda given: given if isinstance(given, list | tuple) else [given]),
-]
-"""One exporter's settings, or a list of them."""
 ANY_PREFER = Annotated[PreferConfig, _Chosen("signals", "signal", "icl_accuracy")]
+
+_ONE_OR_SEVERAL = BeforeValidator(lambda given: given if isinstance(given, list | tuple) else [given])
+SOME_METHODS = Annotated[tuple[ANY_DISTILL, ...], _ONE_OR_SEVERAL]
+"""One method's settings, or a list of them."""
+SOME_PACKAGES = Annotated[tuple[ANY_PACKAGE, ...], _ONE_OR_SEVERAL]
+"""One exporter's settings, or a list of them."""

@@ -6,6 +6,7 @@ import ipaddress
 from urllib.parse import urlsplit
 
 CHAT = "/chat/completions"
+COMPLETIONS = "/completions"
 """What engines/openai.py adds to the address."""
 
 

@@ -6,7 +6,7 @@ same tokens, so a difference is the candidate's and not that of an answer that w
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -50,22 +50,28 @@ class HeldOut:
 
 def held_out(student: Stepping, conversations: Sequence[Messages], *, max_tokens: int, positions: int) -> HeldOut:
     """Rows until there are `positions` of them, at least one row; the first conversations are taken."""
-    import numpy as np
-
     rows, count = list[tuple[Messages, list[int]]](), 0
-    ids, log_probs = list[Any](), list[Any]()
     for start in range(0, len(conversations), 32):
         part = conversations[start : start + 32]
         for messages, answer in zip(part, student.answer_ids(part, max_tokens=max_tokens), strict=True):
-            if rows and count + len(answer) + 1 > positions:
-                return HeldOut(rows, np.concatenate(ids), np.concatenate(log_probs))
-            steps = student.step_log_probs(messages, answer)
-            order = likeliest(steps)
-            ids.append(order.astype(np.int32))
-            log_probs.append(np.take_along_axis(steps, order, axis=1))
+            count += len(answer) + 1
+            if rows and count > positions:
+                return along(student, rows)
             rows.append((messages, list(answer)))
-            count += len(steps)
-    return HeldOut(rows, np.concatenate(ids), np.concatenate(log_probs))
+    return along(student, rows)
+
+
+def along(student: Stepping, rows: Sequence[tuple[Messages, list[int]]]) -> HeldOut:
+    """The float student's distributions at every position of given answers, and of what follows them."""
+    import numpy as np
+
+    ids, log_probs = list[Any](), list[Any]()
+    for messages, answer in rows:
+        steps = student.step_log_probs(messages, answer)
+        order = likeliest(steps)
+        ids.append(order.astype(np.int32))
+        log_probs.append(np.take_along_axis(steps, order, axis=1))
+    return HeldOut(list(rows), np.concatenate(ids), np.concatenate(log_probs))
 
 
 def likeliest(log_probs: Any) -> Any:
@@ -82,16 +88,21 @@ def line(before: HeldOut, runtime: Stepping) -> dict[str, Any]:
     """`kl_mean`, `kl_p99`, `same_top1` and `kl_positions` of the report's schema."""
     import numpy as np
 
-    found, same, begin = [], [], 0
-    for messages, answer in before.rows:
-        after = runtime.step_log_probs(messages, answer)
-        part = slice(begin, begin + len(after))
-        found.append(divergences(before.ids[part], before.log_probs[part], after))
-        same.append(before.ids[part, 0] == after.argmax(axis=1))
-        begin += len(after)
+    found, same = zip(*by_row(before, runtime), strict=True)
     kl = np.concatenate(found)
     figures = {"kl_mean": kl.mean(), "kl_p99": np.quantile(kl, 0.99), "same_top1": np.concatenate(same).mean()}
     return {**{name: round(float(value), 6) for name, value in figures.items()}, "kl_positions": len(kl)}
+
+
+def by_row(before: HeldOut, runtime: Stepping) -> Iterator[tuple[Any, Any]]:
+    """Of each row (positions,) KL in nats, and (positions,) whether the likeliest token is the same."""
+    begin = 0
+    for messages, answer in before.rows:
+        after = runtime.step_log_probs(messages, answer)
+        part = slice(begin, begin + len(after))
+        kl = divergences(before.ids[part], before.log_probs[part], after)
+        yield kl, before.ids[part, 0] == after.argmax(axis=1)
+        begin += len(after)
 
 
 def divergences(ids: Any, log_probs: Any, after: Any) -> Any:
@@ -104,8 +115,8 @@ def divergences(ids: Any, log_probs: Any, after: Any) -> Any:
     import numpy as np
 
     known = ids < after.shape[1]  # a runtime may leave out rows that only pad the vocabulary
-    given = np.take_along_axis(after, np.where(known, ids, 0), axis=1)
-    given = np.where(known, given, np.log(_LEAST)).astype(np.float64)
+    given = np.take_along_axis(after, np.where(known, ids, 0), axis=1).astype(np.float64)
+    given = np.where(known & (given > np.log(_LEAST)), given, np.log(_LEAST))  # NaN is no share either
     kept = log_probs.astype(np.float64)
     total = (np.exp(kept) * (kept - given)).sum(axis=1)
     rest, other = (np.clip(1 - np.exp(rows).sum(axis=1), _LEAST, 1) for rows in (kept, given))

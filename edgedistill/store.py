@@ -87,7 +87,8 @@ class Store:
 
     def run(self, stage: Stage[P, A], *args: P.args, **kwargs: P.kwargs) -> A:
         """The stage's artifact: the whole folder under its key, made now if need be."""
-        if self.until and self.steps and self.steps[-1].name == self.until:
+        # A line may run one stage several times in a row.
+        if self.until and self.steps and self.steps[-1].name == self.until != stage.name:
             raise Stopped(self.until)
         key = self._key(stage, args, kwargs)
         folder = self.runs / stage.name / key

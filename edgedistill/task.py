@@ -174,7 +174,7 @@ def _check(task: Task) -> None:
     problems += [line for part in (PARTS[:-1] if task.test_files else PARTS) for line in _problems(task, part)]
     if task.grammar and not task.grammar.is_file():
         problems.append(f"{task.info.grammar}: missing, named by task.yaml")
-    if not problems and len(task.seeds) < 3:
+    if not any(line.startswith("seeds.jsonl") for line in problems) and len(task.seeds) < 3:
         problems.append(f"seeds.jsonl: {len(task.seeds)} seeds, at least 3 are needed: a prompt shows three")
     if problems:
         count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"

@@ -30,9 +30,13 @@ _PACKAGES = (
 def versions() -> dict[str, str]:
     """Name -> version, of those that are installed; llama.cpp by the hash of its source archive."""
     found = {"python": platform.python_version(), "llama.cpp source sha256": llama_cpp.SHA256}
-    for name in _PACKAGES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
+    found |= {name: version for name in _PACKAGES if (version := of_package(name))}
     return dict(sorted(found.items()))
+
+
+def of_package(name: str) -> str:
+    """Empty where it is not installed."""
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return ""

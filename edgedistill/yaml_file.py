@@ -77,7 +77,7 @@ def lay_over(raw: dict[str, Any], override: str) -> None:
     *parents, last = key.split(".")
     section: Any = raw
     for parent in parents:
-        section = _inner(section, parent)
+        section = _entered(section, parent, override)
         if not isinstance(section, dict | list):
             raise UsageError(f"--set {override}: `{parent}` is not a section")
     if isinstance(section, list):
@@ -88,11 +88,13 @@ def lay_over(raw: dict[str, Any], override: str) -> None:
         raise UsageError(f"--set {override}: the value is not YAML: {error}") from None
 
 
-def _inner(section: Any, key: str) -> Any:
-    """What lies below a key; of a list, the entry of that number, or None where there is none."""
-    if isinstance(section, list):
-        return section[int(key)] if key.isdigit() and int(key) < len(section) else None
-    return section.setdefault(key, {})
+def _entered(section: Any, key: str, override: str) -> Any:
+    """What lies below a key, or below a place from 0 in a list."""
+    if isinstance(section, dict):
+        return section.setdefault(key, {})
+    if not (key.isdigit() and int(key) < len(section)):
+        raise UsageError(f"--set {override}: `{key}` is no place in a list of {len(section)}; they count from 0")
+    return section[int(key)]
 
 
 class _Loader(yaml.SafeLoader):

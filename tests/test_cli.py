@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -18,9 +19,7 @@ import pytest
 from edgedistill import cli
 from edgedistill.errors import DeviceError, EdgeDistillError, IntegrityError, StageFailed, UsageError
 
-REPO = Path(__file__).resolve().parent.parent
-
-COMMANDS = ("build", "arms", "plan", "targets", "recipes", "report", "doctor", "verify", "run")
+COMMANDS = ("build", "arms", "methods", "plan", "targets", "recipes", "report", "doctor", "verify", "run")
 
 
 def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -56,10 +55,9 @@ def test_help_has_one_line_per_option_and_an_example(command, tmp_path):
     assert "Example:  edgedistill" in done.stdout or command in ("targets", "recipes")
 
 
-def test_stages_named_by_options_are_those_of_the_line():
-    text = (REPO / "edgedistill" / "build.py").read_text()
-    calls = [part.split(",")[0].strip() for part in text.split("store.run(")[1:]]
-    assert tuple(calls) == cli.STAGES
+def test_stages_named_by_options_are_those_of_the_longest_line(tmp_path):
+    done = run("plan", "--target", "rpi5", "--set", "distill.method=topk_kd", "--json", cwd=tmp_path)
+    assert tuple(stage["name"] for stage in json.loads(done.stdout)["stages"]) == cli.STAGES
 
 
 def test_the_process_ends_with_the_exit_code(tmp_path):
@@ -86,6 +84,7 @@ def test_exit_codes_are_those_of_the_errors():
         (["build", "--target", "rpi5", "--set", "tailor.row=1"], "tailor.row: unknown key, did you mean `rows`?"),
         (["build", "--target", "rpi5", "--until", "nowhere"], "'nowhere' is not one of"),
         (["build", "--target", "rpi5", "--set", "align=null", "--until", "align"], "has no such stage"),
+        (["build", "--target", "rpi5", "--fresh", "teach"], "no method of its reads what teachers wrote"),
         (["build", "--target", "rpi5", "--device", "local"], "not this machine"),
         (["build", "--target", "rpi5", "--device", "shh://pi@board"], "did you mean `ssh`"),
         (["build", "--target", "host", "--device", "ssh://pi@board"], "target `host` is built for this machine"),
@@ -108,7 +107,7 @@ def test_plan_says_what_would_run_and_whether_it_fits(tmp_path):
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("quickstart on rpi5: 9 of 9 stages would run\n")
     for name in cli.STAGES:
-        assert f"  {name} " in done.stdout
+        assert (f"  {name} " in done.stdout) == (name != "teach"), "`sft` reads nothing that teachers wrote down"
     for quant in ("F16", "Q8_0", "Q4_K_M", "Q4_0"):
         assert any(line.split()[:1] == [quant] and line.endswith("  fits") for line in done.stdout.splitlines())
     assert not list(tmp_path.iterdir())
@@ -128,7 +127,7 @@ def test_plan_ends_with_1_when_nothing_fits(tmp_path):
 
 def test_plan_leaves_alignment_out_where_the_recipe_does(tmp_path):
     done = run("plan", "--target", "rpi5", "--set", "align=null", "--json", cwd=tmp_path)
-    assert [stage["name"] for stage in json.loads(done.stdout)["stages"]] == list(cli.STAGES[3:])
+    assert [stage["name"] for stage in json.loads(done.stdout)["stages"]] == ["tailor", "distill", *cli.STAGES[6:]]
 
 
 @pytest.mark.parametrize("kind", ["targets", "recipes"])
@@ -152,7 +151,7 @@ def test_a_copied_target_can_be_used_and_is_never_written_over(tmp_path):
 
 def test_a_copied_recipe_brings_its_task_and_models(tmp_path):
     done = run("recipes", "copy", "quickstart", "mine", cwd=tmp_path)
-    assert done.stdout == "mine\nuse it with `--recipe ./mine`\n"
+    assert re.fullmatch(r"mine \(\d\d\.\d\d MiB\)\nuse it with `--recipe ./mine`\n", done.stdout), "it says its size"
     assert run("recipes", "check", "./mine", cwd=tmp_path).returncode == 0
     (tmp_path / "mine" / "home" / "test.jsonl").unlink()
     assert "test.jsonl: missing" in run("recipes", "check", "./mine", cwd=tmp_path).stderr

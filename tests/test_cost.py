@@ -50,29 +50,6 @@ def test_hours_cover_the_papers_day(paper):
     assert sum(e.low for e in found) < 24 < sum(e.high for e in found)
 
 
-def test_a_teacher_that_one_device_cannot_hold_is_told(paper):
-    """70.55 billion weights of 2 bytes are 131 GiB."""
-    made = recipe.load("arte-bbh-gemma-2b")
-    shape, on = shapes.stated(made.teacher.shape), accelerators.find("a100-80gb")
-    work = paper["elicit", "rationales"]
-    assert cost.problem(work, shape, on, "hf") == (
-        "elicit: generating needs 131 GiB for the teacher, one a100-80gb has 80 GiB"
-    )
-    assert cost.problem(work, shape, on, "openai") is None, "a server has its own devices"
-    assert cost.problem(paper["align", "pairs, at most"], shape, on, "hf") is None, "in 4 bits it fits"
-
-
-def test_full_alignment_holds_moments_and_no_second_copy():
-    """16 bytes for each of 2^30 weights: the reference is read before training. In 4 bits 0.6."""
-    shape = Shape("X", 1, 1, 1, 1, 1, True, {"w": (1 << 15, 1 << 15)})
-    small = accelerators.Accelerator("small", "s", 1, 1, 15.9, "made up")
-    full = Work("align", "pairs", "teacher", 1, 1, 0, passes=4, kind="full")
-    assert cost.problem(full, shape, small, "hf") == (
-        "align: `full` training needs 16 GiB for the teacher, one small has 16 GiB"
-    )
-    assert cost.problem(Work("align", "pairs", "teacher", 1, 1, 0, passes=3, kind="qlora"), shape, small, "hf") is None
-
-
 WEIGHTS = 500_000_000
 SHAPE = Shape("X", 10, 1, 1, 1, 1, True, {"w": (WEIGHTS,)})
 MADE_UP = accelerators.Accelerator("m", "m", tflops=10, read_gb_s=100, memory_gib=8, source="made up")
@@ -102,6 +79,18 @@ def test_training_by_hand_on_two_devices():
     """3 passes of 1 million tokens: 3e15 operations over 2 x 3e12."""
     work = Work("align", "w", "teacher", 10, 1_000_000, 0, passes=3, kind="lora", devices=2)
     assert cost.hours(work, SHAPE, MADE_UP).value == pytest.approx(500 / 3600)
+
+
+def test_training_pays_for_its_launches():
+    """100 batches x 3 passes x 10 layers at 1 ms are 3 s, where the arithmetic of 1,000 tokens takes 1 ms."""
+    work = Work("distill", "w", "student", 10, 1_000, 0, passes=3, kind="full", batches=100)
+    assert cost.hours(work, SHAPE, MADE_UP).value * 3600 == pytest.approx(3.0)
+
+
+def test_batches_are_what_goes_through_the_model_at_once(paper):
+    """6,900 pairs, 2 in each of 8 processes; 23 x 294 rows, 16 at once, the last batch of a task not full."""
+    assert paper["align", "pairs, at most"].batches == 23 * 19  # 300 pairs of a task in sixteens
+    assert paper["distill", "rows"].batches == 23 * 19  # 294 rows in sixteens
 
 
 def test_lengths_come_from_the_seeds_where_there_are_any():
@@ -138,6 +127,16 @@ def test_respondents_answer_every_validation_item():
     assert calls["respondents' answers"] == 3 * 7 * 100 * 23
 
 
+def test_influence_trains_for_a_step_on_each_draft():
+    """250 questions x 4 rationales x 23 tasks; a step is a forward pass and a backward one of twice its work."""
+    made = recipe.load("arte-bbh-gemma-2b", ("prefer={signal: influence}",))
+    tasks, *_ = inputs.open_all(made, may_fetch=False)
+    found = {(work.stage, work.what): work for work in cost.count(made, tasks)}
+    assert found["prefer", "answers scored"].calls == 920_000
+    assert (found["prefer", "single steps"].calls, found["prefer", "single steps"].passes) == (23_000, 3)
+    assert ("prefer", "student answers") not in found
+
+
 def test_racing_spends_its_share():
     made = recipe.load("arte-bbh-gemma-2b", ("prefer.budget=0.25",))
     tasks, *_ = inputs.open_all(made, may_fetch=False)
@@ -155,3 +154,12 @@ def test_an_unknown_accelerator_is_refused_with_those_there_are():
 def test_every_accelerator_names_its_source(accelerator):
     assert "https://" in accelerator.source
     assert accelerator.tflops > 0 and accelerator.read_gb_s > 0 and accelerator.memory_gib > 0
+
+
+@pytest.mark.parametrize(("room", "told"), [("null", "3 teachers"), ("2", "2 teachers"), ("1", "")])
+def test_teachers_that_are_in_memory_together_are_told(room, told):
+    others = "[{model: models/teacher}, {model: models/student}]"
+    made = recipe.load("quickstart", (f"distill={{method: on_policy, teachers: {others}, open_teachers: {room}}}",))
+    tasks, *_ = inputs.open_all(made, may_fetch=False)
+    (detail,) = (work.detail for work in cost.count(made, tasks) if work.what == "texts scored")
+    assert detail == (f"{told} are in memory at once, beside the student" if told else "")

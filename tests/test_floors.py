@@ -18,7 +18,8 @@ PACKAGE = Path(__file__).resolve().parent.parent / "edgedistill"
 MODULES = sorted(path for path in PACKAGE.rglob("*.py"))
 
 ALTERNATIVES = ("signals", "methods", "exporters", "transports", "engines", "tasks")
-TOP = {"cli": 6, "__main__": 6, "commands": 6, "build": 5, "arms": 5, "report": 5, "stages": 4, "ml": 2}
+TOP = {"cli": 6, "__main__": 6, "commands": 6, "stages": 4, "ml": 2}
+TOP |= dict.fromkeys(("build", "arms", "contest", "contenders", "schooling", "report"), 5)
 TOP |= {"errors": 0, "log": 0}
 """Floor of each module or folder directly below the package; alternatives are 3, and everything else is 1."""
 

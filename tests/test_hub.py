@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -59,9 +60,8 @@ def test_a_model_that_is_here_in_part_counts_as_not_downloaded(cache, tmp_path, 
 
 def test_every_file_of_the_index_must_be_there(cache, tmp_path, tiny_llama):
     folder = downloaded(cache, tiny_llama)
-    (folder / "model.safetensors.index.json").write_text(
-        '{"weight_map": {"a": "one.safetensors", "b": "two.safetensors"}}'
-    )
+    parts = {"model.embed_tokens.weight": "one.safetensors", "model.norm.weight": "two.safetensors"}
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": parts}))
     shutil.copyfile(folder / "model.safetensors", folder / "one.safetensors")
     assert not models.resolve(PINNED, tmp_path, "teacher", may_fetch=False).is_here
     shutil.copyfile(folder / "model.safetensors", folder / "two.safetensors")

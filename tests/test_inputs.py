@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from edgedistill import build, inputs, recipe, target
+from edgedistill import build, contest, inputs, recipe, target, task
 from edgedistill.errors import UsageError
 from edgedistill.store import Store
 
@@ -151,3 +151,89 @@ def test_a_build_tells_them_before_its_first_stage(tmp_path):
     with pytest.raises(UsageError, match=in_order):
         build.build(store, made(tmp_path), target.load("rpi5"))
     assert not store.steps and not store.runs.exists()
+
+
+ALONE = """
+title: a test
+student: {model: ./student}
+package: {exporter: gguf, quants: [Q4_0]}
+"""
+
+
+def test_a_text_that_candidates_are_judged_on_does_not_calibrate_them(tmp_path):
+    """The same words in another file, cut into other lines."""
+    (tmp_path / "judged.txt").write_text("The tide comes in twice a day,\nand goes out as often.")
+    (tmp_path / "copy.txt").write_text("The tide comes in twice a day, and goes out as often.\n")
+    (tmp_path / "other.txt").write_text("Bread is baked at night.")
+    texts = "text: {file: judged.txt}\ncalibrate: {file: %s}\n"
+    with pytest.raises(UsageError, match=r"copy\.txt is the text that candidates are judged on"):
+        inputs.calibration_source(made(tmp_path, ALONE + texts % "copy.txt"), None, [])
+    assert inputs.calibration_source(made(tmp_path, ALONE + texts % "other.txt"), None, []).path.name == "other.txt"
+
+
+def test_a_question_of_the_test_does_not_calibrate_a_candidate(tmp_path):
+    a_task(tmp_path / "home")
+    row = {"id": "0", "question": "Turn the light in the hall off", "answer": "a"}
+    (tmp_path / "home" / "test.jsonl").write_text(json.dumps(row))
+    (tmp_path / "rows.jsonl").write_text(json.dumps({"text": "user: turn the light  in the hall off. assistant: done"}))
+    text = RECIPE.replace(", garden", "") + "calibrate: {file: rows.jsonl}\n"
+    opened = [task.load(tmp_path / "home")]
+    with pytest.raises(UsageError, match=r"rows\.jsonl holds a question of the exam or the test: 'Turn the light"):
+        inputs.calibration_source(made(tmp_path, text), None, opened)
+    (tmp_path / "home" / "test.jsonl").write_text(json.dumps({**row, "question": "Open the window in the hall"}))
+    assert inputs.calibration_source(made(tmp_path, text), None, [task.load(tmp_path / "home")])
+
+
+def test_what_cannot_be_packaged_is_said_before_anything_is_trained(tmp_path, tiny_qwen2):
+    """The student's rows have 128 and 384 numbers: Q6_K does not fit, and Q4_0 is the lowest type of a mix."""
+    quants = "package: {exporter: gguf, quants: [{quant: Q4_0, head: Q6_K}, {fit: 1KiB}, {bits: 3}, Q8_0]}"
+    text = ALONE.replace("./student", str(tiny_qwen2)).replace("package: {exporter: gguf, quants: [Q4_0]}", quants)
+    with pytest.raises(UsageError) as caught:
+        inputs.open_all(made(tmp_path, text))
+    told = caught.value.problem
+    assert "Q6_K takes rows of a multiple of 256, and these have 128" in told
+    assert "MIX_1KiB: the weights take" in told and "MIX_3bit: the lowest types take 4." in told and "Q8_0" not in told
+
+
+SERVED = "{model: large, engine: openai, base_url: http://127.0.0.1:9/v1}"
+
+
+@pytest.mark.parametrize("open_them", [inputs.open_all, inputs.check])
+@pytest.mark.parametrize(
+    ("teacher", "distill", "says"),
+    [
+        ("GEMMA", "{method: topk_kd}", "different tokenizers"),
+        ("GEMMA", "{method: on_policy, vocabulary: padded}", "different tokenizers"),
+        ("LLAMA", "[{method: sft}, {method: topk_kd, teachers: [{model: GEMMA}]}]", "different tokenizers"),
+        (SERVED, "{method: pad}", "`pad` cannot learn from large at http://127.0.0.1:9/v1: it asks how likely"),
+        (SERVED, "{method: on_policy, top_k: null}", "`on_policy` cannot learn from large .*: `top_k` is to be given"),
+        ("GEMMA", "{method: topk_kd, vocabulary: text}", None),
+        ("GEMMA", "{method: topk_kd, own_weight: 0, teachers: [{model: LLAMA}]}", None),
+        ("GEMMA", "{method: pad}", None),
+        (SERVED, "{method: on_policy}", None),
+        (SERVED, "{method: seqkd}", None),
+    ],
+)
+def test_a_teacher_that_cannot_teach_by_the_method_is_refused_before_anything_runs(
+    tmp_path, tiny_llama, tiny_gemma, open_them, teacher, distill, says
+):
+    for name in ("home", "garden"):
+        a_task(tmp_path / name)
+    text = RECIPE.replace("{model: ./teacher}", teacher if "{" in teacher else f"{{model: {teacher}}}")
+    text = text.replace("{method: sft}", distill).replace("./student", "LLAMA")
+    text = text.replace("GEMMA", str(tiny_gemma)).replace("LLAMA", str(tiny_llama))
+    if says is None:
+        open_them(made(tmp_path, text))
+        return
+    with pytest.raises(UsageError, match=says):
+        open_them(made(tmp_path, text))
+
+
+def test_a_signal_that_trains_the_student_needs_an_engine_that_can(tmp_path):
+    text = RECIPE.replace("{model: ./student}", "{model: ./student, engine: llama}")
+    with pytest.raises(UsageError, match="`influence` trains the student for one step, which only engine `hf` can"):
+        made(tmp_path, text + "prefer: {signal: influence}\nalign: {}\n")
+    made(tmp_path, text + "prefer: {signal: icl_accuracy}\nalign: {}\n")
+    compared = text + "prefer: {signal: icl_accuracy}\nalign: {}\nmethods: {methods: [], pairs: []}\n"
+    with pytest.raises(UsageError, match=r"^methods\.signals: .*`influence` trains the student"):
+        contest.check(made(tmp_path, compared))

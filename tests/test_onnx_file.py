@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 from typing import Any
 
@@ -84,3 +85,50 @@ def test_damage_is_named(tmp_path):
 def test_a_graph_without_weights_is_refused(tmp_path):
     with pytest.raises(IntegrityError, match="holds no weights"):
         onnx_file.read(save(tmp_path, [node("Relu", "x")], {}))
+
+
+def test_data_that_begins_before_its_file_or_has_no_length_is_refused(tmp_path):
+    import onnx
+
+    folder = save(tmp_path, [node("MatMul", "x", "head")], {"head": floats(512, 32)}, is_apart=True)
+    whole = (folder / onnx_file.GRAPH).read_bytes()
+
+    def changed(key: str, value: str | None) -> None:
+        model = onnx.ModelProto.FromString(whole)
+        kept = [entry for entry in model.graph.initializer[0].external_data if entry.key != key or value is not None]
+        del model.graph.initializer[0].external_data[:]
+        for entry in kept:
+            model.graph.initializer[0].external_data.add(
+                key=entry.key, value=value if entry.key == key else entry.value
+            )
+        (folder / onnx_file.GRAPH).write_bytes(model.SerializeToString())
+
+    changed("offset", "-64")
+    with pytest.raises(IntegrityError, match="head lies from byte -64 to 65,472 of its data file"):
+        onnx_file.read(folder)
+    changed("length", None)
+    with pytest.raises(IntegrityError, match="is not an ONNX file, or damaged: KeyError: 'length'"):
+        onnx_file.read(folder)
+
+
+def test_no_flipped_bit_of_a_graph_gives_anything_but_a_named_error(tmp_path):
+    """1,500 flips, most of them in names, sizes and attributes: each is refused by name, or leaves a graph that can be
+    counted."""
+    bits = {"K": 64, "N": 4, "bits": 4, "block_size": 32, "accuracy_level": 4}
+    arrays = {"w": np.zeros((4, 2, 16), np.uint8), "s": floats(4, 2), "embed": floats(10, 8), "t": floats(10, 1)}
+    nodes = [
+        node("MatMulNBits", "x", "w", "s", **bits),
+        node("GatherBlockQuantized", "embed", "ids", "t", block_size=8, bits=4),
+        node("MatMulInteger", "x", "s"),
+    ]
+    folder = save(tmp_path, nodes, arrays, is_apart=True)
+    raw, draw, caught = (folder / onnx_file.GRAPH).read_bytes(), random.Random(7), 0
+    for _ in range(1500):
+        flipped = bytearray(raw)
+        flipped[draw.randrange(len(raw))] ^= 1 << draw.randrange(8)
+        (folder / onnx_file.GRAPH).write_bytes(flipped)
+        try:
+            assert onnx_file.read(folder).bits_per_weight > 0
+        except IntegrityError:
+            caught += 1
+    assert caught > 200

@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 
 from edgedistill import build as line
-from edgedistill import cli, recipe, target
+from edgedistill import cli, recipe, target, versions
+from edgedistill.engines import llama
+from edgedistill.engines import onnx_genai as onnx_engine
 from edgedistill.errors import UsageError
 from edgedistill.store import Store
 
@@ -32,7 +34,7 @@ def steps(made: recipe.Recipe, runs: Path) -> list[str]:
 
 def test_only_the_packaging_stages_run(tiny_llama, tmp_path):
     made = asked(tiny_llama)
-    assert (made.name, made.teacher, made.tasks, made.distill) == ("tiny-llama", None, (), None)
+    assert (made.name, made.teacher, made.tasks, made.distill) == ("tiny-llama", None, (), ())
     assert steps(made, tmp_path) == ALONE
 
 
@@ -44,8 +46,44 @@ def test_a_recipe_without_teacher_task_and_training_works_too(tiny_llama, tmp_pa
 
 def test_values_can_be_set_as_in_a_recipe(tiny_llama):
     made = asked(tiny_llama, "package.quants=[Q8_0]", "validate.golden_cases=30", text="words.txt")
-    assert made.package[0].identity()["quants"]
+    assert [quant.name for quant in made.package[0].quants] == ["Q8_0"]
     assert (made.validation.golden_cases, made.text.file) == (30, "words.txt")
+
+
+def keys(made: recipe.Recipe, runs: Path) -> dict[str, str]:
+    """Stage -> the key that a build of it would have."""
+    store = Store(runs, dry=True)
+    line.build(store, made, target.load("rpi5"))
+    return {step.name: step.key for step in store.steps}
+
+
+def differing(one: dict[str, str], other: dict[str, str]) -> list[str]:
+    return [name for name in one if one[name] != other[name]]
+
+
+def test_what_was_measured_in_another_version_of_a_runtime_is_measured_again(tiny_llama, tmp_path, monkeypatch):
+    made = asked(tiny_llama, "package=[{exporter: gguf, quants: [Q8_0]}, {exporter: onnx_genai, quants: [F32]}]")
+    gguf_alone = asked(tiny_llama, "package.quants=[Q8_0]")
+    before, alone = keys(made, tmp_path), keys(gguf_alone, tmp_path)
+    installed = versions.of_package
+
+    def newer(name: str) -> str:
+        return "99.0" if name == "onnxruntime" else installed(name)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(versions, "of_package", newer)
+        assert differing(before, keys(made, tmp_path)) == ["validate", "bundle"]
+        assert differing(alone, keys(gguf_alone, tmp_path)) == [], "no candidate runs in it"
+    with monkeypatch.context() as patch:
+        patch.setattr(llama, "VERSION", 99)
+        assert differing(alone, keys(gguf_alone, tmp_path)) == ["validate", "bundle"]
+
+
+def test_a_search_that_was_measured_in_another_version_is_made_again(tiny_llama, tmp_path, monkeypatch):
+    made = asked(tiny_llama, "package=[{exporter: onnx_genai, quants: [INT4]}]")
+    before = keys(made, tmp_path)
+    monkeypatch.setattr(onnx_engine, "VERSION", 99)
+    assert differing(before, keys(made, tmp_path)) == ["package", "validate", "bundle"]
 
 
 def test_a_hub_id_is_pinned_behind_an_at_sign():
@@ -107,7 +145,7 @@ def test_it_ships_with_parity_and_text_as_evidence(tiny_llama, tmp_path):
     done = run(tmp_path, tiny_llama)
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
-    assert [stage["name"] for stage in report["stages"]] == ALONE
+    assert [stage["name"] for stage in report["stages"]] == ALONE[1:]  # neither F16 nor Q8_0 reads a calibration
     assert report["student"] is None
     for candidate in report["candidates"]:
         assert candidate["accuracy"] is None

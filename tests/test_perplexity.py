@@ -82,8 +82,17 @@ def test_the_same_model_keeps_every_limit(tmp_path):
 
 def test_other_token_ids_of_the_text_are_a_problem(tmp_path):
     read = perplexity.read(text(tmp_path), Letters(HALF_A), 500)
-    (problem,) = perplexity.line(read, Letters(HALF_A, shifted=1))["problems"]
+    problem = perplexity.ids_difference(read, Letters(HALF_A, shifted=1))
     assert problem.startswith("text: token ids differ at position 0 of a document that begins 'aabaab")
+    assert perplexity.ids_difference(read, Letters(HALF_A)) == ""
+
+
+def test_a_file_that_gives_no_numbers_is_far_away_and_still_has_figures(tmp_path):
+    """60 nats per token is the most that one can cost; exp of more would be no number."""
+    read = perplexity.read(text(tmp_path), Letters(HALF_A), 500)
+    line = perplexity.line(read, Letters([math.nan] * V))
+    assert line["perplexity"] == pytest.approx(math.exp(60), rel=1e-6)
+    assert len(line["problems"]) == 2 and math.isfinite(line["kl_mean"]) and line["kl_mean"] > 10
 
 
 def test_rows_are_documents_and_the_text_ends_where_it_was_asked_to(tmp_path):

@@ -19,6 +19,16 @@ def test_names_tell_candidates_apart():
     assert names({"fit": "42MiB"}, {"fit": "1.5 GiB"}, {"bits": 4.2}) == ["MIX_42MiB", "MIX_1.5GiB", "MIX_4.2bit"]
 
 
+def test_a_name_says_that_a_file_was_not_weighed_only_where_it_could_have_been():
+    """F16 and Q8_0 are the same file without an importance matrix, so listed beside themselves they are named twice."""
+    assert names({"quant": "F16", "imatrix": False}, {"quant": "Q8_0", "imatrix": False}) == ["F16", "Q8_0"]
+    weighed = {"quant": "Q8_0", "head": "Q4_K", "imatrix": False}
+    assert names(weighed) == ["Q8_0-head-Q4_K-plain"]
+    for quant in ("F16", "Q8_0"):
+        with pytest.raises(ValueError, match="named twice"):
+            names(quant, {"quant": quant, "imatrix": False})
+
+
 @pytest.mark.parametrize(
     ("entry", "problem"),
     [
@@ -59,3 +69,24 @@ def test_a_calibration_is_asked_for_where_it_changes_a_file():
     assert not Config.model_validate({"quants": [{"quant": "Q4_0", "imatrix": False}]}).needs_calibration
     assert Config(quants=("Q4_0",)).needs_calibration and not Config(quants=("Q4_0",)).measures_tensors
     assert Config.model_validate({"quants": [{"bits": 4}]}).measures_tensors
+
+
+def test_a_type_that_does_not_suit_the_rows_is_refused_where_llama_cpp_would_take_another():
+    narrow = {"token_embd.weight": (64, 896), "blk.0.ffn_up.weight": (512, 896)}
+    assert QuantEntry(quant="Q4_0", head="Q8_0").problems(narrow) == []
+    refused = QuantEntry(quant="Q4_0", head="Q6_K").problems(narrow)
+    assert refused == ["Q6_K takes rows of a multiple of 256, and these have 896"]
+    assert "sets nothing" in QuantEntry(quant="Q4_0", embedding="Q4_0").problems(narrow)[0]
+    assert "is no type of a mix" in QuantEntry(bits=6, head="Q5_1").problems(TIED)[0]
+
+
+def test_a_size_below_that_of_the_lowest_types_is_refused():
+    """Q2_K stores 256 numbers in 84 bytes: 5,376 for the embedding, 43,008 for the other; the vector has 1,024 as F32.
+    8 x 49,408 bits for 147,712 numbers are 2.676 per weight."""
+    assert QuantEntry(fit="49408KiB").problems(TIED) == []
+    assert QuantEntry(fit="48.25KiB").problems(TIED) == []
+    assert "49,408 bytes in their lowest types" in QuantEntry(fit="48.2KiB").problems(TIED)[0]
+    assert QuantEntry(bits=2.7).problems(TIED) == []
+    assert QuantEntry(bits=2.6).problems(TIED) == ["the lowest types take 2.68 bits per weight"]
+    turned = {"transformer.h.0.attn.c_attn.weight": (768, 2304), "transformer.h.0.attn.bias": (1, 1, 1024, 1024)}
+    assert QuantEntry(bits=2.7).problems(turned) == []  # rows of 768, and the mask is no weight

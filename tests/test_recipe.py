@@ -29,7 +29,7 @@ def write(folder: Path, text: str, name: str = "small.yaml") -> str:
 def problems(folder: Path, text: str, *overrides: str) -> list[str]:
     with pytest.raises(UsageError) as caught:
         recipe.load(write(folder, text), overrides)
-    head, *lines = caught.value.problem.splitlines()
+    head, *lines = caught.value.problem.partition("\nand its tasks have problems")[0].splitlines()
     given = "".join(f" --set {override}" for override in overrides)
     assert head == f"recipe `small`{given} has {len(lines)} problem{'s' if len(lines) > 1 else ''}"
     assert str(folder / "small.yaml") in caught.value.hint
@@ -75,16 +75,38 @@ def test_every_problem_comes_in_one_message(tmp_path):
         assert start in found
 
 
+def test_problems_of_the_tasks_come_in_the_same_message(tmp_path):
+    """One folder is missing, the other has an item without an answer and too few seeds."""
+    folder = tmp_path / "home"
+    folder.mkdir()
+    (folder / "task.yaml").write_text("title: t\nlicence: l\ndescription: d\nkind: tagged_answer\n")
+    (folder / "seeds.jsonl").write_text('{"id": "1", "question": "q", "answer": "a"}\n')
+    (folder / "validation.jsonl").write_text('{"id": "1", "question": "q", "answer": " "}\n')
+    with pytest.raises(UsageError) as caught:
+        recipe.load(write(tmp_path, WHOLE.replace("[home]", "[home, away]") + "tailr: {}\n"))
+    assert caught.value.problem.splitlines() == [
+        "recipe `small` has 1 problem",
+        "  tailr: unknown key, did you mean `tailor`?",
+        "and its tasks have problems",
+        "  task `home` has 3 problems",
+        "    validation.jsonl row 1: no answer; every item needs its label",
+        "    test.jsonl: missing",
+        "    seeds.jsonl: 1 seeds, at least 3 are needed: a prompt shows three",
+        f"  task folder {tmp_path / 'away'} has no task.yaml",
+    ]
+
+
 def test_validation_needs_cases_and_room_for_a_prompt(tmp_path):
-    few = problems(tmp_path, WHOLE + "validate: {golden_cases: 7}\n")
-    assert few == ["validate.golden_cases: should be greater than or equal to 8, got 7"]
+    few = problems(tmp_path, WHOLE + "validate: {golden_cases: 23}\n")
+    assert few == ["validate.golden_cases: should be greater than or equal to 24, got 23"]
     (full,) = problems(tmp_path, WHOLE + "validate: {max_tokens: 64, context: 64}\n")
     assert "max_tokens 64 leaves no room for a prompt in a context of 64" in full
 
 
 def test_unknown_method_is_named_with_those_there_are(tmp_path):
     assert problems(tmp_path, WHOLE.replace("method: sft", "method: sfd")) == [
-        "distill.method: no method named `sfd` (did you mean `sft`?); there are: sft"
+        "distill.method: no method named `sfd` (did you mean `sft`?); there are: dpo, on_policy, pad, seqkd, sft,"
+        " topk_kd"
     ]
 
 
@@ -99,7 +121,7 @@ def test_a_word_of_yaml_is_not_a_number(tmp_path):
 def test_a_number_in_scientific_notation_without_a_point_is_a_number(tmp_path):
     """PyYAML reads 1e-5 as text."""
     text = WHOLE.replace("{method: sft}", "{method: sft, learning_rate: 1e-5}")
-    assert recipe.load(write(tmp_path, text)).distill.learning_rate == 0.00001
+    assert recipe.load(write(tmp_path, text)).distill[0].learning_rate == 0.00001
 
 
 @pytest.mark.parametrize("value", [".inf", ".nan", "-1"])
@@ -150,7 +172,7 @@ def test_alignment_needs_preferences(tmp_path):
 def test_set_changes_one_value_and_is_typed_by_its_field(tmp_path):
     path = write(tmp_path, WHOLE)
     made = recipe.load(path, ("tailor.rows=7", "distill.learning_rate=1e-3", "title=other", "package.quants=[Q8_0]"))
-    assert (made.tailor.rows, made.distill.learning_rate, made.title) == (7, 0.001, "other")
+    assert (made.tailor.rows, made.distill[0].learning_rate, made.title) == (7, 0.001, "other")
     assert [quant.name for quant in made.package[0].quants] == ["Q8_0"]
 
 
@@ -203,10 +225,10 @@ def test_fields_that_cannot_change_results_stay_out_of_the_identity(tmp_path):
     few = recipe.load(write(tmp_path, WHOLE.replace("{method: sft}", "{method: sft, checkpoint_steps: 5}")))
     many = recipe.load(write(tmp_path, WHOLE.replace("{method: sft}", "{method: sft, checkpoint_steps: 50}")))
     other = recipe.load(write(tmp_path, WHOLE.replace("{method: sft}", "{method: sft, epochs: 9}")))
-    assert few.distill != many.distill
-    assert few.distill.identity() == many.distill.identity()
-    assert few.distill.identity() != other.distill.identity()
-    assert few.distill.identity()["component"] == "edgedistill.methods.sft@1"
+    assert few.distill[0] != many.distill[0]
+    assert few.distill[0].identity() == many.distill[0].identity()
+    assert few.distill[0].identity() != other.distill[0].identity()
+    assert few.distill[0].identity()["component"] == "edgedistill.methods.sft@1"
 
 
 @pytest.mark.parametrize("tasks", ["[a/home, b/home]", "[home, ./home/]", "['']", "[.]", "[home/..]"])
@@ -290,6 +312,16 @@ def test_what_a_server_cannot_be_is_told(tmp_path, changed, said):
     assert found.startswith(said)
 
 
+def test_how_torch_loads_is_told_to_the_engine_that_uses_it_alone(tmp_path):
+    loaded = "{model: teacher, device_map: auto, load_in_4bit: true, dtype: float16}"
+    text = WHOLE.replace("{model: teacher}", loaded)
+    made = recipe.load(write(tmp_path, text)).teacher
+    assert (made.device_map, made.load_in_4bit, made.dtype) == ("auto", True, "float16")
+    assert problems(tmp_path, text.replace("{model: teacher", "{engine: llama, model: teacher")) == [
+        "teacher: device_map, dtype, load_in_4bit: only engine `hf` loads with torch, this is `llama`"
+    ]
+
+
 def test_plain_http_to_another_machine_can_be_allowed(tmp_path):
     text = on_a_server(base_url="http://gpu.lan/v1", plain_http="true")
     assert recipe.load(write(tmp_path, text)).teacher.base_url == "http://gpu.lan/v1"
@@ -341,10 +373,30 @@ def test_a_mistake_in_a_list_of_exporters_is_named(tmp_path, package, words):
     ("override", "words"),
     [
         ("package.quants=[Q8_0]", "`package` is a list; say which entry: `package.0.quants`"),
-        ("package.5.quants=[Q8_0]", "`5` is not a section"),
+        ("package.5.quants=[Q8_0]", "`5` is no place in a list of 2; they count from 0"),
     ],
 )
 def test_an_override_says_which_entry_of_a_list(tmp_path, override, words):
     with pytest.raises(UsageError) as caught:
         recipe.load(write(tmp_path, packaged(f"[{GGUF}, {ONNX}]")), (override,))
     assert words in caught.value.problem
+
+
+def test_distill_may_be_a_list_of_methods(tmp_path):
+    """One and a list of one are the same; every problem is told with its place."""
+    one, listed = (recipe.load("quickstart", (f"distill={given}",)) for given in ("{method: sft}", "[{method: sft}]"))
+    assert one.distill == listed.distill
+    chain = recipe.load("quickstart", ("distill=[{method: sft}, {method: pad}]", "distill.1.beta=5"))
+    assert [config.method for config in chain.distill] == ["sft", "pad"]
+    assert chain.distill[1].beta == 5
+    with pytest.raises(UsageError) as raised:
+        recipe.load("quickstart", ("distill=[{method: sft, epohs: 2}, {method: padd}]",))
+    assert raised.value.problem.splitlines()[1:] == [
+        "  distill.0.epohs: unknown key, did you mean `epochs`?",
+        "  distill.1.method: no method named `padd` (did you mean `pad`?); there are: dpo, on_policy, pad, seqkd, sft,"
+        " topk_kd",
+    ]
+    with pytest.raises(UsageError, match="no place in a list of 1"):
+        recipe.load("quickstart", ("distill=[{method: sft}]", "distill.1.epochs=2"))
+    with pytest.raises(UsageError, match="distill: missing, though teacher, prefer, align is given"):
+        recipe.load("quickstart", ("distill=[]",))

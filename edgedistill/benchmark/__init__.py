@@ -7,6 +7,7 @@
     served.py      a model that answers requests, with the runtime's own times: what the line drives
     llama.py       llama-server on the device, and llama-bench beside it
     genai.py       an ONNX folder with onnxruntime-genai, on this machine
+    limits.py      what the answers there are held to
     replay.py      the golden cases through llama-server
     watch.py       temperature, clocks, throttling, governor, others' load, memory, power
     journal.py     every raw measurement in a file of JSON lines, from which a cut run goes on

@@ -17,7 +17,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from edgedistill import golden, parity
+from edgedistill import golden
+from edgedistill.benchmark import limits as rules
+from edgedistill.benchmark.limits import Limits
 from edgedistill.benchmark.served import Times
 from edgedistill.engine import open_file
 from edgedistill.errors import DeviceError, EdgeDistillError, UsageError
@@ -60,10 +62,10 @@ class GenaiServer:
     def open(self, how: dict[str, Any]) -> None:
         self.name = self._call(how)["name"]
 
-    def replay(self, cases: Sequence[GoldenCase], quant: str, kl_max: float, max_tokens: int) -> Parity:
-        limits = {"quant": quant, "kl_max": kl_max, "max_tokens": max_tokens}
-        rows = self._call({"replay": [asdict(case) for case in cases], **limits})["rows"]
-        return Parity([CaseResult(**row) for row in rows])
+    def replay(self, cases: Sequence[GoldenCase], limits: Limits) -> Parity:
+        found = self._call({"replay": [asdict(case) for case in cases], "limits": asdict(limits)})
+        results = [CaseResult(**row) for row in found["rows"]]
+        return Parity(results, answer_kl_mean=found["answer_kl_mean"])
 
     def ask(self, ids: Sequence[int], new_tokens: int) -> Times:
         return Times(**self._call({"ask": list(ids), "new_tokens": new_tokens}))
@@ -126,8 +128,8 @@ def _name(format_name: str) -> str:
 
 
 def _replayed(engine: Any, request: dict[str, Any]) -> dict[str, Any]:
-    cases = golden.from_rows(request["replay"])
-    return {"rows": parity.check(cases, engine, request["quant"], request["kl_max"], request["max_tokens"]).rows()}
+    found = rules.check(golden.from_rows(request["replay"]), engine, Limits(**request["limits"]))
+    return {"rows": found.rows(), "answer_kl_mean": found.answer_kl_mean}
 
 
 def _asked(engine: Any, request: dict[str, Any]) -> dict[str, Any]:

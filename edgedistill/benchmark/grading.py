@@ -15,8 +15,8 @@ from edgedistill.bundle_manifest import Manifest
 from edgedistill.files import read_json, write_text
 from edgedistill.log import say
 from edgedistill.models import Shape
-from edgedistill.predictor import calibration
-from edgedistill.predictor.calibration import Pair
+from edgedistill.predictor import own_board
+from edgedistill.predictor.own_board import Pair
 from edgedistill.predictor.work import Work
 from edgedistill.recipe import Budgets
 
@@ -86,7 +86,7 @@ def calibrate(folder: Path, manifest: Manifest, latency: dict[str, Any]) -> Path
     told = (conditions["where"], datetime.now(UTC).date().isoformat(), conditions["server"])
     decode, prefill = latency["decode_tok_s"]["p50"], latency["prefill_tok_s"]
     work = work_of(folder, manifest, conditions["prompt_tokens"], conditions["new_tokens"])
-    return calibration.store(manifest.target.name, Pair(work, decode, prefill, ", ".join(told)))
+    return own_board.store(manifest.target.name, Pair(work, decode, prefill, ", ".join(told)))
 
 
 def work_of(folder: Path, manifest: Manifest, prompt_tokens: int, new_tokens: int) -> Work:

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgedistill import parity
+from edgedistill.benchmark import limits as rules
+from edgedistill.benchmark.limits import Limits
 from edgedistill.benchmark.replay import Replay
 from edgedistill.benchmark.served import Times
 from edgedistill.bundle_manifest import Manifest
@@ -135,8 +136,8 @@ class LlamaServer:
         self._properties = self._get("/props")
         self.name = f"llama-server {self._properties.get('build_info', '')}".strip()
 
-    def replay(self, cases: Sequence[GoldenCase], quant: str, kl_max: float, max_tokens: int) -> Parity:
-        return parity.check(cases, Replay(self._post, self._properties, cases), quant, kl_max, max_tokens)
+    def replay(self, cases: Sequence[GoldenCase], limits: Limits) -> Parity:
+        return rules.check(cases, Replay(self._post, self._properties, cases), limits)
 
     def ask(self, ids: Sequence[int], new_tokens: int) -> Times:
         body = {"prompt": list(ids), "n_predict": new_tokens, "ignore_eos": True, "cache_prompt": False}

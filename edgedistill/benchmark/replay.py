@@ -31,7 +31,7 @@ class Replay:
     def __init__(self, post: Post, properties: dict[str, Any], cases: Sequence[GoldenCase]) -> None:
         """`properties`: what the server's `/props` says."""
         self._post, self._properties, self._cases = post, properties, cases
-        self._texts: dict[tuple[int, ...], str] = {}
+        self._by_messages = {_key(case.messages): case for case in cases}
 
     def render(self, messages: Messages) -> str:
         """The prompt text. The server takes a begin token off that its tokenizer adds again; here it is put back."""
@@ -46,15 +46,15 @@ class Replay:
     def token_ids(self, messages: Messages) -> list[int]:
         return self._ids(self._rendered(messages), add_special=True)
 
-    def _ids(self, text: str, *, add_special: bool) -> list[int]:
-        body = {"content": text, "add_special": add_special, "parse_special": True}
+    def _ids(self, text: str, *, add_special: bool = False, parse_special: bool = True) -> list[int]:
+        body = {"content": text, "add_special": add_special, "parse_special": parse_special}
         return [int(token) for token in self._post("/tokenize", body)["tokens"]]
 
     @cached_property
     def _adds_begin(self) -> bool:
         begin = self._properties.get("bos_token", "")
         added = self._ids("", add_special=True)
-        return bool(begin) and added[:1] == self._ids(begin, add_special=False)
+        return bool(begin) and added[:1] == self._ids(begin)
 
     @cached_property
     def _adds_space(self) -> bool:
@@ -84,35 +84,46 @@ class Replay:
         answer = [int(token) for token in reply["tokens"]]
         if reply["stop_type"] == "eos":
             answer.pop()
-        self._texts[tuple(answer)] = reply["content"]
         return answer
 
     def text_of(self, answer: Sequence[int]) -> str:
-        """The text that the server gave, or makes of the ids; bytes that are no whole character become U+FFFD."""
-        known = self._texts.get(tuple(answer))
-        text = self._post("/detokenize", {"tokens": list(answer)})["content"] if known is None else known
-        return str(text).removeprefix(" ") if self._adds_space else str(text)
+        """What an answer of these ids reads like: without control tokens, which `/detokenize` writes out. Bytes that
+        are no whole character become U+FFFD.
+        """
+        text = self._written(answer)
+        if self._ids(text) != self._ids(text, parse_special=False):
+            text = self._written([token for token in answer if not self._is_control(token)])
+        return text.removeprefix(" ") if self._adds_space else text
+
+    def _written(self, ids: Sequence[int]) -> str:
+        return str(self._post("/detokenize", {"tokens": list(ids)})["content"])
+
+    def _is_control(self, token: int) -> bool:
+        """A token that its own text only gives where special ones are looked for."""
+        piece = self._written([token])
+        return self._ids(piece) == [token] != self._ids(piece, parse_special=False)
 
     def first_token_log_probs(self, conversations: Sequence[Messages]) -> list[Any]:
         """Of each conversation an array by token id, of the ids that its golden case names."""
-        known = {_key(case.messages): case for case in self._cases}
-        found = []
-        for messages in conversations:
-            case = known[_key(messages)]
-            wanted = {token for token, _ in case.top}
-            found.append(_array(self._peek(self.token_ids(messages), wanted)))
-        return found
+        wanted = [self._by_messages[_key(messages)].top for messages in conversations]
+        return [
+            _array(self._peek(self.token_ids(messages), _named(top)))
+            for messages, top in zip(conversations, wanted, strict=True)
+        ]
 
     def step_log_probs(self, messages: Messages, answer: Sequence[int]) -> Any:
-        """(answer + 1, vocabulary) float32; of each position the likeliest tokens only, the others have no share."""
+        """(answer + 1, vocabulary) float32; of each position the likeliest tokens, and those that the golden case names
+        there; the others have no share. The server goes on from what it holds, one token at a time, as when it writes.
+        """
         import numpy as np
 
-        prompt = self.token_ids(messages)
-        rows = [self._peek([*prompt, *answer[:place]], set()) for place in range(len(answer) + 1)]
+        prompt, steps = self.token_ids(messages), self._by_messages[_key(messages)].steps
+        wanted = [_named(step) for step in steps] or [*({token} for token in answer), set()]
+        rows = [self._peek([*prompt, *answer[:place]], wanted[place], goes_on=True) for place in range(len(answer) + 1)]
         size = 1 + max(token for row in rows for token in row)
         return np.stack([_array(row, size) for row in rows])
 
-    def _peek(self, ids: list[int], wanted: set[int]) -> dict[int, float]:
+    def _peek(self, ids: list[int], wanted: set[int], *, goes_on: bool = False) -> dict[int, float]:
         """Log probabilities of what follows the ids: the likeliest, and as many of them as it takes for `wanted`.
 
         A letter is forced as the next token: the server tells no probabilities of a token that ends within a character,
@@ -121,7 +132,7 @@ class Replay:
         count = _FIRST_PROBS
         while True:
             body = {"prompt": ids, "n_predict": 1, "n_probs": count, "logit_bias": [[self._a[-1]["id"], _FORCED]]}
-            (step,) = self._complete(body)["completion_probabilities"]
+            (step,) = self._complete({**body, "cache_prompt": goes_on})["completion_probabilities"]
             found = {int(one["id"]): float(one["logprob"]) for one in step["top_logprobs"]}
             if wanted <= found.keys() or len(found) < count or count >= _MOST_PROBS:
                 return found
@@ -134,6 +145,10 @@ class Replay:
 
 def _key(messages: Messages) -> str:
     return repr([(message["role"], message["content"]) for message in messages])
+
+
+def _named(top: Sequence[tuple[int, float]]) -> set[int]:
+    return {token for token, _ in top}
 
 
 def _array(found: dict[int, float], size: int = 0) -> Any:

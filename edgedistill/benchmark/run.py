@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from edgedistill import golden, transport
-from edgedistill.benchmark import figures, journal, llama, setup, watch
+from edgedistill.benchmark import figures, journal, limits, llama, setup, watch
 from edgedistill.benchmark.journal import Journal
 from edgedistill.benchmark.load import Extent, Load
 from edgedistill.benchmark.served import Served
@@ -23,7 +23,6 @@ from edgedistill.golden import GoldenCase
 from edgedistill.latency import BUSY_CORES
 from edgedistill.log import say
 from edgedistill.parity import Parity
-from edgedistill.sections import ValidateConfig
 
 QUIET_WAIT_S = 20.0
 BUSY_SHARE = 0.25
@@ -120,10 +119,7 @@ def _wait_until_quiet(watching: Watch, kept: Journal, cores: int, anyway: bool) 
 def _replay(server: Served, cases: Sequence[GoldenCase], manifest: Manifest) -> Parity:
     """Raises IntegrityError with the first difference, before anything is timed."""
     say(f"{server.name}: replaying {len(cases)} golden cases")
-    limits = ValidateConfig()
-    kl_max = manifest.conditions.get("first_token_kl_max", limits.first_token_kl_max)
-    max_tokens = manifest.conditions.get("max_tokens", limits.max_tokens)
-    parity = server.replay(cases, manifest.chosen["quant"], kl_max, max_tokens)
+    parity = server.replay(cases, limits.of(manifest))
     if not parity.passed:
         raise IntegrityError(
             f"the device does not reproduce the golden cases: {parity.first_difference}",

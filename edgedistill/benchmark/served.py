@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from edgedistill.benchmark.limits import Limits
 from edgedistill.golden import GoldenCase
 from edgedistill.parity import Parity
 
@@ -38,8 +39,8 @@ class Served(Protocol):
     pid: int | None
     """Its process on the device; None where it is not known."""
 
-    def replay(self, cases: Sequence[GoldenCase], quant: str, kl_max: float, max_tokens: int) -> Parity:
-        """The golden cases by the rules of parity.py."""
+    def replay(self, cases: Sequence[GoldenCase], limits: Limits) -> Parity:
+        """The golden cases, see `limits.check`."""
 
     def ask(self, ids: Sequence[int], new_tokens: int) -> Times:
         """Read a prompt from its first token on, and write exactly so many tokens, past the answer's end too.

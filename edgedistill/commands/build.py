@@ -18,6 +18,7 @@ from edgedistill.bundle_manifest import MANIFEST, place, publish
 from edgedistill.commands import bench
 from edgedistill.errors import EdgeDistillError, NothingToShip, UsageError
 from edgedistill.files import sha256_of
+from edgedistill.learning import TutoredConfig
 from edgedistill.log import say
 from edgedistill.recipe import Recipe
 from edgedistill.report import alignment, assemble, terminal
@@ -104,10 +105,16 @@ def run(
 
 
 def _check_stage(option: str, name: str | None, made: Recipe) -> None:
+    """Refuse a stage that this recipe's line does not have."""
     if name in _OF_ALIGNMENT and not (made.prefer and made.align):
         raise UsageError(f"{option} {name}: recipe `{made.name}` has no such stage, as it has no `prefer` and `align`")
     if name in _OF_TRAINING and not made.distill:
         raise UsageError(f"{option} {name}: recipe `{made.name}` has no such stage, as it has no `distill`")
+    if name == "teach" and not any(isinstance(one, TutoredConfig) and one.hints for one in made.distill):
+        raise UsageError(
+            f"{option} teach: recipe `{made.name}` has no such stage: no method of its reads what teachers wrote down",
+            "`distill.method: topk_kd` does",
+        )
 
 
 def _bundle_line(built: line.Built, dist: Path) -> BundleLine:

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import click
 
-from edgedistill import accelerators, cost, inputs, plan, shapes, table
+from edgedistill import accelerators, cost, inputs, needs, placement, plan, shapes, table
 from edgedistill import build as line
 from edgedistill import recipe as recipes
 from edgedistill import target as targets
 from edgedistill.accelerators import Accelerator
 from edgedistill.cost import Work
 from edgedistill.models import Model, Shape
+from edgedistill.needs import Need
+from edgedistill.placement import Machine
 from edgedistill.plan import Fit
-from edgedistill.predictor import calibration
+from edgedistill.predictor import own_board
 from edgedistill.predictor.estimate import Estimate
 from edgedistill.predictor.parameters import BASIS
 from edgedistill.quants import QuantEntry
@@ -40,6 +43,8 @@ class _Cost:
     hours: list[Estimate | None]
     problems: list[str]
     on: Accelerator | None
+    needs: list[Need]
+    here: Machine
 
 
 def run(
@@ -70,7 +75,7 @@ def run(
     sized = shape["student"]
     fits = _fits(made, device, sized)
     head = plan.head_bytes(sized, _HEAD_TYPES) if fits and sized else {}
-    spent = _cost(made, cost.count(made, tasks) if made.distill else [], shape, on)
+    spent = _cost(cost.count(made, tasks) if made.distill else [], shape, on, needs.of(made, shape))
     notes = _notes(shape, list(models.values()), inputs.missing(tasks, [*models.values(), *others]))
     code = 0 if not fits or any(fit.fits for fit in fits) else 1
     if as_json:
@@ -92,16 +97,16 @@ def _fits(made: Recipe, device: Target, shape: Shape | None) -> list[Fit]:
     budgets = device.budgets.replaced_by(made.budgets)
     listed = [quant for config in made.package for quant in getattr(config, "quants", ())]
     quants = [quant for quant in listed if isinstance(quant, QuantEntry)]
-    pair, context = calibration.stored(device.name), made.validation.context
+    pair, context = own_board.stored(device.name), made.validation.context
     return [plan.fit(shape, device, budgets, quant, context, pair=pair) for quant in quants if shape]
 
 
-def _cost(made: Recipe, works: list[Work], shape: dict[str, Shape | None], on: Accelerator | None) -> _Cost:
-    engines = {role: getattr(made, role).engine for role in shape}
+def _cost(works: list[Work], shape: dict[str, Shape | None], on: Accelerator | None, needed: list[Need]) -> _Cost:
     known = [(work, shape[work.role]) for work in works]
     hours = [cost.hours(work, size, on) if size and on else None for work, size in known]
-    problems = [cost.problem(work, size, on, engines[work.role]) for work, size in known if size and on]
-    return _Cost(works, hours, list(dict.fromkeys(problem for problem in problems if problem)), on)
+    problems = [needs.problem(need, on) for need in needed] if on else []
+    here = Machine(accelerators.seen(), accelerators.free_main())
+    return _Cost(works, hours, [problem for problem in problems if problem], on, needed, here)
 
 
 def _notes(shape: dict[str, Shape | None], models: list[Model], missing: list[str]) -> list[str]:
@@ -127,11 +132,16 @@ def _page(
     head = f"{made.name} on {device.name}: {len(todo)} of {len(steps)} stages would run"
     rows = [(step.name, step.status, step.key[:8], step.summary) for step in steps]
     lines = [click.style(head, bold=True), *table.lines(("stage", "status", "key", ""), rows), ""]
-    lines += [*(f"  {told}" for note in notes for told in note.split("\n")), ""] if notes else []
-    lines += [*_cost_lines(spent), ""] if spent.works else []
+    lines += [*_heading("Still to come"), *_wrapped(notes), ""] if notes else []
+    lines += [*_heading("Work"), *_cost_lines(spent), ""] if spent.works else []
+    lines += [*_heading("Memory for weights"), *_need_lines(spent), ""] if spent.needs else []
     columns = ("quant", "file", "KV cache", "memory", "first token", "decode", "ceiling", "verdict")
     body = [_row(fit) for fit in fits]
-    lines += table.lines(columns, body, right=columns[1:-1], styles=_LOOKS) if body else []
+    lines += (
+        [*_heading(f"Fit on {device.name}"), *table.lines(columns, body, right=columns[1:-1], styles=_LOOKS)]
+        if body
+        else []
+    )
     lines += [f"  {fit.quant}: {problem}" for fit in fits for problem in fit.problems]
     lines += [f"  {fit.quant}: {_fallbacks(fit)}" for fit in fits if fit.fallbacks]
     lines += [f"  {_head(head_bytes)}"] if head_bytes else []
@@ -142,6 +152,32 @@ def _page(
                   f"Speeds by {BASIS.get(first.basis, first.basis)}." if first.basis else f"No speeds: {first.reason}.",
                   "Nothing here is measured: a build says what is."]  # fmt: skip
     return lines
+
+
+def _heading(text: str) -> list[str]:
+    return [click.style(text, bold=True)]
+
+
+def _wrapped(notes: list[str]) -> list[str]:
+    """Paragraphs that a terminal need not break in the middle of a word."""
+    shaped = textwrap.TextWrapper(118, initial_indent=table.INDENT, subsequent_indent=2 * table.INDENT)
+    return [line for note in notes for told in note.split("\n") for line in shaped.wrap(told)]
+
+
+def _need_lines(spent: _Cost) -> list[str]:
+    """Each model in each stage; how many accelerators hold it, and whether this machine does."""
+    gpus, on = len(spent.here.gpus), spent.on
+    head = ("stage", "model", "as", "size", *((on.name,) if on else ()), "here")
+    rows = []
+    for need in spent.needs:
+        count = needs.gpus(need, on) if on else None
+        told = "-" if need.is_in_main else "too small" if count is None else f"{count}"
+        fits = "fits" if needs.fits(need, spent.here) else "does not fit"
+        rows.append((need.stage, need.role, need.how, placement.gib(need.on_gpu.size), *((told,) if on else ()), fits))
+    seen = f"{gpus} GPU{'s' if gpus > 1 else ''} with {placement.gib(sum(spent.here.gpus))}" if gpus else "no GPU"
+    cpu = "" if gpus else ", where bfloat16 becomes float32"
+    here = f"Here: {seen}, and {placement.gib(spent.here.main)} of main memory free{cpu}."
+    return [*table.lines(head, rows, right=head[3:-1], styles=_LOOKS), *_wrapped([here, *spent.problems])]
 
 
 def _cost_lines(spent: _Cost) -> list[str]:
@@ -158,7 +194,7 @@ def _cost_lines(spent: _Cost) -> list[str]:
         )
         for work, estimate in zip(spent.works, spent.hours, strict=True)
     ]
-    told = [f"{work.stage}: {work.detail}" for work in spent.works if work.detail] + spent.problems
+    told = [f"{work.stage}: {work.detail}" for work in spent.works if work.detail]
     lines = table.lines(head, rows, right=head[2:]) + [f"  {line}" for line in told]
     if spent.on is None:
         return [*lines, "", "Counted, not measured. `--accelerator NAME` estimates hours: "
@@ -230,6 +266,17 @@ def _as_json(
             ],
             "problems": spent.problems,
         },
+        "weights": [
+            {
+                "stage": need.stage,
+                "role": need.role,
+                "how": need.how,
+                "bytes": need.on_gpu.size,
+                "accelerators": needs.gpus(need, spent.on) if spent.on else None,
+                "fits_here": needs.fits(need, spent.here),
+            }
+            for need in spent.needs
+        ],
         "fits": [{**asdict(fit), "fits": fit.fits} for fit in fits],
         "head_bytes": head_bytes,
     }

@@ -34,7 +34,7 @@ def run(*, rows: Path | None, as_json: bool, **options: Any) -> int:
 
 def _one(as_json: bool, **options: Any) -> int:
     from edgedistill import target as targets
-    from edgedistill.predictor import calibration, chips
+    from edgedistill.predictor import chips, own_board
 
     device = targets.load(options["target"])
     work = _work(options, device.threads, device.backend)
@@ -44,7 +44,7 @@ def _one(as_json: bool, **options: Any) -> int:
     if lacking:
         found = predictor.declined(lacking)
     else:
-        found = predictor.speed(work, chips.of_target(device), calibration.stored(device.name))
+        found = predictor.speed(work, chips.of_target(device), own_board.stored(device.name))
     code = 1 if lacking else 0
     if as_json:
         line = {"target": device.name, "fits": not lacking, "memory_mib": asdict(peak), **_as_json(found)}

@@ -1,8 +1,9 @@
-"""`report`: the result of an earlier build or comparison of arms, as it was printed then."""
+"""`report`: the result of an earlier build or comparison, as it was printed then."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -12,6 +13,8 @@ from edgedistill.files import read_json
 from edgedistill.report import assemble, terminal
 from edgedistill.report.arms import assemble as arms
 from edgedistill.report.arms import terminal as arms_terminal
+from edgedistill.report.methods import assemble as methods
+from edgedistill.report.methods import terminal as methods_terminal
 
 
 def run(build: str | None, runs: Path, as_json: bool) -> int:
@@ -19,10 +22,18 @@ def run(build: str | None, runs: Path, as_json: bool) -> int:
     if as_json:
         click.echo(json.dumps(read_json(path), indent=2, ensure_ascii=False))
         return 0
-    page = arms_terminal.page(arms.load(path)) if arms.is_one(path) else terminal.page(assemble.load(path))
-    click.echo("\n".join(page))
+    click.echo("\n".join(_page(path)))
     click.echo(f"\nreport   {path.with_suffix('.html')}")
     return 0
+
+
+def _page(path: Path) -> Iterator[str]:
+    """By the report's schema."""
+    if arms.is_one(path):
+        return arms_terminal.page(arms.load(path))
+    if methods.is_one(path):
+        return methods_terminal.page(methods.load(path))
+    return terminal.page(assemble.load(path))
 
 
 def find(build: str | None, runs: Path) -> Path:

@@ -13,6 +13,7 @@ import click
 
 from edgedistill import recipe, table, target, yaml_file
 from edgedistill.errors import UsageError
+from edgedistill.report import words
 
 _LOAD: dict[str, Callable[[str], Any]] = {"targets": target.load, "recipes": recipe.load}
 
@@ -67,8 +68,13 @@ def copy(kind: str, name: str, to: Path) -> int:
     _keep_paths(goal / path.name if is_folder else goal, path.parent)
     shown = goal if goal.is_absolute() or len(goal.parts) > 1 else Path(".", goal)
     option = f"--{kind[:-1]} {'./' if not goal.is_absolute() and len(goal.parts) == 1 else ''}{shown}"
-    click.echo(f"{goal}\nuse it with `{option}`")
+    size = f" ({words.size(_bytes(goal))})" if is_folder else ""
+    click.echo(f"{goal}{size}\nuse it with `{option}`")
     return 0
+
+
+def _bytes(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 
 def _keep_paths(copied: Path, home: Path) -> None:

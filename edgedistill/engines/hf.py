@@ -1,4 +1,4 @@
-"""Engine `hf`: any Hugging Face causal language model, in torch. float32 on the CPU, bfloat16 on a GPU."""
+"""Engine `hf`: any Hugging Face causal language model, in torch. float32 on the CPU, bfloat16 on GPUs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from edgedistill.engine import Messages
+from edgedistill.engine import Likeliest, Messages
 from edgedistill.models import Model
 
 if TYPE_CHECKING:
@@ -17,10 +17,11 @@ VERSION = 1
 
 
 def open_engine(model: Model) -> HfEngine:
-    """Load a checked model folder. Nothing in it is run: no remote code, no pickle."""
+    """Load a checked model folder, on one device or over several, as its recipe says (`ModelConfig`)."""
     from edgedistill.ml.decode import Decoder
+    from edgedistill.ml.loading import load
 
-    return HfEngine(Decoder(model.path))
+    return HfEngine(Decoder(model.path, load(model)))
 
 
 class HfEngine:
@@ -48,11 +49,12 @@ class HfEngine:
         *,
         max_tokens: int,
         temperature: float = 0.0,
+        top_p: float = 1.0,
         seed: int = 0,
         stop: str = "",
         on_done: Callable[[int], None] = lambda n: None,
     ) -> list[str]:
-        return self.decoder.generate(self._ids(conversations), max_tokens, temperature, seed, stop, on_done)
+        return self.decoder.generate(self._ids(conversations), max_tokens, temperature, seed, stop, on_done, top_p)
 
     def answer_ids(self, conversations: Sequence[Messages], *, max_tokens: int) -> list[list[int]]:
         """Greedy answers as token ids, without the one that ends them."""
@@ -91,6 +93,11 @@ class HfEngine:
     def added_ids(self) -> frozenset[int]:
         return frozenset(self.decoder.tokenizer.added_tokens_decoder)
 
+    def unknown_ids(self) -> frozenset[int]:
+        tokenizer = self.decoder.tokenizer
+        written = (None, tokenizer.bos_token_id, tokenizer.eos_token_id)  # GPT-2 names one token for everything
+        return frozenset({tokenizer.unk_token_id}.difference(written))
+
     def stop_ids(self) -> frozenset[int]:
         return self.decoder.end_ids
 
@@ -114,6 +121,19 @@ class HfEngine:
             return []
         ids = self.decoder.tokenizer(list(answers), add_special_tokens=False)["input_ids"]
         return answer_log_probs(self.decoder, each_once(conversations, self._ids), ids, on_done)
+
+    def likeliest(
+        self,
+        prompts: Sequence[Sequence[int]],
+        answers: Sequence[Sequence[int]],
+        count: int,
+        *,
+        vocabulary: int | None = None,
+        on_done: Callable[[int], None] = lambda n: None,
+    ) -> list[Likeliest]:
+        from edgedistill.ml.likelihood import likeliest
+
+        return likeliest(self.decoder, prompts, answers, count, vocabulary, on_done)
 
     def close(self) -> None:
         if self._decoder is not None:

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from edgedistill import components
-from edgedistill.engine import Messages
+from edgedistill.engine import Likeliest, Messages
 from edgedistill.errors import UsageError
 from edgedistill.files import sha256_of
 from edgedistill.locks import held
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 VERSION = 2
 FORMAT = "gguf"
+PACKAGES = ("llama-cpp-python",)
 
 SIDE_BY_SIDE = 32
 """Sequences that decode together, each with a cache of its own."""
@@ -53,7 +54,7 @@ def open_file(path: Path, *, context: int | None, threads: int | None = None) ->
 
     context  None: what the model was trained for.
     threads  None: OMP_NUM_THREADS, or as many as this process has cores.
-    Raises   UsageError when llama.cpp cannot load the file, IntegrityError for one that it should not even see.
+    Raises   CannotRun when llama.cpp cannot load the file, IntegrityError for one that it should not even see.
     """
     if path.is_file():
         gguf_head.check(path)
@@ -129,6 +130,7 @@ class Engine:
         *,
         max_tokens: int,
         temperature: float = 0.0,
+        top_p: float = 1.0,
         seed: int = 0,
         stop: str = "",
         on_done: Callable[[int], None] = lambda n: None,
@@ -136,7 +138,7 @@ class Engine:
         """One answer per conversation; an answer ends early when the context is full."""
         from edgedistill.ml.sampling import cut, picker
 
-        pick = picker(len(conversations), temperature, seed)
+        pick = picker(len(conversations), temperature, seed, top_p)
         answers = self._answers(conversations, max_tokens, pick, stop, on_done)
         return [cut(self.text_of(answer), stop) for answer in answers]
 
@@ -267,6 +269,10 @@ class Engine:
     def added_ids(self) -> frozenset[int]:
         return self._weights.added_ids
 
+    def unknown_ids(self) -> frozenset[int]:
+        """None: where its vocabulary lacks a sign, llama.cpp gives no ids at all."""
+        return frozenset()
+
     def stop_ids(self) -> frozenset[int]:
         return self._weights.end_ids
 
@@ -281,12 +287,33 @@ class Engine:
         finally:
             sequences.close()
 
+    def likeliest(
+        self,
+        prompts: Sequence[Sequence[int]],
+        answers: Sequence[Sequence[int]],
+        count: int,
+        *,
+        vocabulary: int | None = None,
+        on_done: Callable[[int], None] = lambda n: None,
+    ) -> list[Likeliest]:
+        self._check_lengths([len(prompt) + len(answer) for prompt, answer in zip(prompts, answers, strict=True)])
+        from edgedistill.ml.sampling import likeliest, log_softmax
+
+        found = []
+        for prompt, answer in zip(prompts, answers, strict=True):
+            log_probs = log_softmax(self._step_log_probs(prompt, answer[:-1])[:, :vocabulary])
+            found.append(likeliest(log_probs, answer, count))
+            on_done(1)
+        return found
+
     def step_log_probs(self, messages: Messages, answer: Sequence[int]) -> Any:
         """(answer + 1, vocabulary) float32 log probabilities at each position of an answer, and of what follows it."""
+        return self._step_log_probs(self._fitting(messages), answer)
+
+    def _step_log_probs(self, prompt: Sequence[int], answer: Sequence[int]) -> Any:
         from edgedistill.ml.llama_runtime import Sequences
         from edgedistill.ml.sampling import log_softmax
 
-        prompt = self._fitting(messages)
         room = len(prompt) + len(answer)
         sequences = Sequences(self._weights, 1, room, self.threads, outputs=len(answer) + 1)
         try:

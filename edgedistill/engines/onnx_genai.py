@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 VERSION = 1
 FORMAT = "onnx_genai"
+PACKAGES = ("onnxruntime-genai", "onnxruntime")
 
 
 def open_engine(model: Model) -> NoReturn:
@@ -28,7 +29,7 @@ def open_engine(model: Model) -> NoReturn:
 def open_file(path: Path, *, context: int, threads: int | None = None) -> StepwiseEngine:
     """An exported folder, for conversations of at most `context` tokens, answer included.
 
-    Raises  UsageError when the library cannot load it
+    Raises  CannotRun when the library cannot load it
     """
     from edgedistill.ml.genai_runtime import GenaiReader, GenaiWords, load
     from edgedistill.ml.stepwise import StepwiseEngine

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 VERSION = 1
 FORMAT = "onnx"
+PACKAGES = ("onnxruntime", "tokenizers", "transformers")
 
 
 def open_engine(model: Model) -> NoReturn:
@@ -23,7 +24,7 @@ def open_engine(model: Model) -> NoReturn:
 def open_file(path: Path, *, context: int, threads: int | None = None) -> StepwiseEngine:
     """An exported folder, for conversations of at most `context` tokens, answer included.
 
-    Raises  UsageError when the runtime cannot load it
+    Raises  CannotRun when the runtime cannot load it
     """
     from edgedistill.ml.ort_runtime import FolderWords, OrtReader
     from edgedistill.ml.stepwise import StepwiseEngine

@@ -1,7 +1,8 @@
 """Engine `openai`: a model that any server with OpenAI's chat/completions answers for, e.g. llama-server or vLLM.
 
-Text comes back and nothing else, so such a model can draft questions and write data, but it cannot be aligned. Several
-requests are under way at a time (`requests:` in the recipe), each with its own seed.
+Text comes back, so such a model can draft questions and write data, but it cannot be aligned. A server that also echoes
+prompts with their log probabilities, as vLLM does, teaches token by token too (`likeliest`). Several requests are under
+way at a time (`requests:` in the recipe), each with its own seed.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from types import TracebackType
 from typing import Any, NoReturn, Self
 
 from edgedistill.answered import Answered
-from edgedistill.engine import Messages
+from edgedistill.engine import Likeliest, Messages
 from edgedistill.errors import StageFailed, UsageError
 from edgedistill.log import say
 from edgedistill.models import Model
@@ -81,6 +82,7 @@ class OpenAiEngine:
         *,
         max_tokens: int,
         temperature: float = 0.0,
+        top_p: float = 1.0,
         seed: int = 0,
         stop: str = "",
         on_done: Callable[[int], None] = lambda n: None,
@@ -95,7 +97,7 @@ class OpenAiEngine:
                 "messages": list(messages),
                 "max_tokens": max_tokens,
                 "temperature": temperature,
-                "top_p": 1,
+                "top_p": top_p,
                 "seed": seed_of(seed, number),
             }
             for number, messages in enumerate(conversations)
@@ -163,6 +165,41 @@ class OpenAiEngine:
         on_done: Callable[[int], None] = lambda n: None,
     ) -> list[list[float]]:
         self._has_no("probabilities")
+
+    def likeliest(
+        self,
+        prompts: Sequence[Sequence[int]],
+        answers: Sequence[Sequence[int]],
+        count: int,
+        *,
+        vocabulary: int | None = None,
+        on_done: Callable[[int], None] = lambda n: None,
+    ) -> list[Likeliest]:
+        """By `/completions` with the ids as the prompt, which the server echoes with log probabilities.
+
+        A server tells its likeliest tokens and no more, so what it gives to padding is not shared out: it is missing.
+
+        Source  vLLM 0.26, entrypoints/openai/completion: `echo` without new tokens, `return_tokens_as_token_ids`
+        Raises  StageFailed when the server echoes nothing of the kind
+        """
+        from edgedistill import echoed
+
+        found: list[Likeliest] = []
+        with ThreadPoolExecutor(self._config.requests.at_once, "openai") as pool:
+            try:
+                asked = [
+                    pool.submit(echoed.ask, self._server, self._config, self._answered, prompt, answer, count)
+                    for prompt, answer in zip(prompts, answers, strict=True)
+                ]
+                for future, answer in zip(asked, answers, strict=True):
+                    told = echoed.likeliest(future.result(), answer, count, self._server.address)
+                    found.append(echoed.without_padding(told, vocabulary) if vocabulary else told)
+                    on_done(1)
+            except BaseException as error:
+                self._server.stop(cut=not isinstance(error, Exception))
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+        return found
 
     def _has_no(self, what: str) -> NoReturn:
         raise UsageError(

@@ -7,23 +7,23 @@ tensors and parameters are counted at every hand-over, and the types are read ba
 from __future__ import annotations
 
 import math
-import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BeforeValidator, Field, field_validator
 
-from edgedistill import gguf_file, models, quantized
+from edgedistill import gguf_file, mix_trial, models, quantized
 from edgedistill.artifacts import Calibration, Candidate
 from edgedistill.errors import IntegrityError
-from edgedistill.files import read_rows, sha256_of, write_rows
+from edgedistill.files import publish, read_rows, sha256_of, write_rows
 from edgedistill.gguf_file import GgufFile
 from edgedistill.log import progress, say
 from edgedistill.models import Model, Shape
-from edgedistill.quantization import expected_types, type_counts
+from edgedistill.quantization import Dimensions, expected_types, type_counts
 from edgedistill.quantized import Planned, compare_types
 from edgedistill.quants import QuantEntry, entry
 from edgedistill.sections import PackageConfig
@@ -33,7 +33,7 @@ from edgedistill.toolchain.llama_cpp import llama_cpp_sources
 if TYPE_CHECKING:  # target.py reads every exporter's Config, so it comes after this file
     from edgedistill.target import Target
 
-VERSION = 3  # v3: importance matrix, more types, mixes, choice of the head
+VERSION = 4  # v4: mixes are measured; a choice of the head that cannot be kept and a tokenizer that differs are refused
 """Goes up with the pinned llama.cpp too (toolchain/llama_cpp.py)."""
 FORMAT = "gguf"
 
@@ -64,9 +64,16 @@ class Config(PackageConfig):
     def measures_tensors(self) -> bool:
         return any(quant.is_mix for quant in self.quants)
 
+    def problems(self, tensors: Mapping[str, Dimensions]) -> list[str]:
+        return [f"{quant.name}: {problem}" for quant in self.quants for problem in quant.problems(tensors)]
 
+
+_SOURCE = QuantEntry(quant="F16")
+_MIXES = "mixes.jsonl"
+_SHOWN = ("expected_kl", "kl", "positions", "uniform")
+"""What of a mix's line stands in the report."""
 _TRIED_ROWS = 100
-"""Rows of the recipe on which the tokenizer is tried; on all of them parity would find what these do not."""
+"""Rows of the recipe, evenly spaced, on which the tokenizer is tried."""
 
 
 def export(
@@ -83,43 +90,50 @@ def export(
                  `calibration`
     calibration  None: columns are not weighed, and types and mixes that need it are refused
 
-    Leaves  model-<quant>.gguf; mixes.jsonl: types, bits per weight and expected KL of each `fit` and `bits`, beside
-            the best uniform quant of at most that size
+    Leaves  model-<quant>.gguf; model-f16.gguf also where it is not listed, as a candidate that does not ship;
+            mixes.jsonl: types, bits per weight and KL of each `fit` and `bits`, beside the better of llama.cpp's own
+            mixtures of at most that size, both measured on rows that neither was fitted to
     Raises  UsageError for a model that cannot become GGUF, IntegrityError where a file is not what was foretold
     """
-    missing = [quant for quant in config.quants if not _file(out, quant).is_file()]
+    noted = _noted(out)
+    missing = [quant for quant in config.quants if not _is_made(_file(out, quant), quant, noted)]
     with _scratch(out) as scratch, progress("exporting", len(config.quants), len(config.quants) - len(missing)) as done:
-        if missing:
-            source = _float_file(out, student, config, scratch, rows)
+        if missing or not _file(out, _SOURCE).is_file():
+            source = _float_file(out, student, scratch, rows)
             plans = [quantized.plan(quant, source, calibration) for quant in missing if quant.quant != "F16"]
-            _note_mixes(out / "mixes.jsonl", plans)
             for planned in plans:
-                quantized.make(source, planned, _file(out, planned), _limit_s(source), _publish)
+                file, limit_s = _file(out, planned), _limit_s(source)
+                if planned.fitted and calibration:
+                    noted[planned.name] = mix_trial.make(source, planned, file, calibration, scratch, limit_s)
+                    write_rows(out / _MIXES, noted.values())
+                else:
+                    quantized.make(source, planned, file, limit_s)
                 done(1)
-    return [_candidate(_file(out, quant), quant) for quant in config.quants]
+    made = [_candidate(_file(out, quant), quant, noted.get(quant.name)) for quant in config.quants]
+    is_listed = any(quant.name == _SOURCE.name for quant in config.quants)
+    return made if is_listed else [*made, replace(_candidate(_file(out, _SOURCE), _SOURCE), ships=False)]
 
 
-def _note_mixes(path: Path, plans: Sequence[Planned]) -> None:
-    """Those of an interrupted run's finished files stay."""
-    noted = {line["name"]: line for line in read_rows(path)} if path.is_file() else {}
-    noted |= {planned.name: planned.fitted for planned in plans if planned.fitted}
-    if noted:
-        write_rows(path, noted.values())
+def _noted(out: Path) -> dict[str, dict[str, Any]]:
+    """The mixes that were made and measured, also by an interrupted run."""
+    path = out / _MIXES
+    return {line["name"]: line for line in read_rows(path)} if path.is_file() else {}
 
 
-def _float_file(out: Path, student: Model, config: Config, scratch: Path, rows: Sequence[tuple[str, str]]) -> Path:
-    """In 16-bit floats, what all others are made of; a candidate itself where the config lists it."""
-    listed = next((quant for quant in config.quants if quant.quant == "F16"), None)
-    if listed and _file(out, listed).is_file():
-        return _file(out, listed)
-    made = _to_f16(student, scratch, rows)
-    return _publish(made, _file(out, listed)) if listed else made
+def _is_made(file: Path, quant: QuantEntry, noted: Mapping[str, Any]) -> bool:
+    return file.is_file() and (quant.name in noted or not quant.is_mix)
+
+
+def _float_file(out: Path, student: Model, scratch: Path, rows: Sequence[tuple[str, str]]) -> Path:
+    """In 16-bit floats, what all others are made of. It stays: `validate` holds it against the student in any case."""
+    file = _file(out, _SOURCE)
+    return file if file.is_file() else publish(_to_f16(student, scratch, rows), file)
 
 
 def export_float(student: Model, file: Path) -> None:
     """The model as one file in 16-bit floats, with everything that `export` checks about it."""
     with _scratch(file.with_suffix("")) as scratch:
-        _publish(_to_f16(student, scratch), file)
+        publish(_to_f16(student, scratch), file)
     file.with_suffix("").rmdir()
 
 
@@ -141,15 +155,17 @@ def _scratch(out: Path) -> Iterator[Path]:
 
 def _to_f16(student: Model, scratch: Path, rows: Sequence[tuple[str, str]] = ()) -> Path:
     sources = llama_cpp_sources()
-    clean = clean_copy(student, scratch / "model")
+    clean = models.clean_copy(student, scratch / "model")
     out = scratch / "model-f16.gguf"
-    tried = [text for row in rows[:_TRIED_ROWS] for text in row]
+    spaced = rows[:: max(1, len(rows) // _TRIED_ROWS)][:_TRIED_ROWS]  # the first ones may all be of one task
+    tried = [text for row in spaced for text in row]
     request = {"sources": str(sources), "model": str(clean), "out": str(out), "name": _NAME, "rows": tried}
     done = subprocesses.run("edgedistill.toolchain.convert", request, "converting to GGUF", _limit_s(student.path))
     if done["warning"]:
         say(f"warning: {done['warning']}")
-    head = gguf_file.read(out)
-    _compare_weights(head, models.shape_of(clean), done["is_tied"])
+    head, shape = gguf_file.read(out), models.shape_of(clean)
+    shutil.rmtree(clean)  # its tokenizer would take room beside the candidates
+    _compare_weights(head, shape, done["is_tied"])
     compare_types(head, expected_types(head.shapes, "F16"), "F16")
     return out
 
@@ -171,18 +187,6 @@ def _compare_weights(head: GgufFile, shape: Shape, is_tied: bool | None) -> None
         )
 
 
-def clean_copy(student: Model, folder: Path) -> Path:
-    """Only the files that a converter needs, none that could run code; UsageError when the model is not safe."""
-    folder.mkdir()
-    for file in student.files():
-        try:
-            os.link(file.resolve(), folder / file.name)
-        except OSError:  # another file system
-            shutil.copyfile(file, folder / file.name)
-    models.check(folder, "student")
-    return folder
-
-
 def _added(head: GgufFile) -> int:
     """Parameters that the converter computes and the float model holds no tensor of."""
     computed = ("rope_freqs", "rope_factors")
@@ -195,14 +199,7 @@ def _limit_s(path: Path) -> float:
     return 600 + size / 2e6
 
 
-def _publish(file: Path, to: Path) -> Path:
-    """Flush to the disk, then rename: under its own name a file is always whole."""
-    with file.open("rb") as handle:
-        os.fsync(handle.fileno())
-    return file.replace(to)
-
-
-def _candidate(file: Path, quant: QuantEntry) -> Candidate:
+def _candidate(file: Path, quant: QuantEntry, mixed: Mapping[str, Any] | None = None) -> Candidate:
     head = gguf_file.read(file)
     return Candidate(
         format=FORMAT,
@@ -214,4 +211,5 @@ def _candidate(file: Path, quant: QuantEntry) -> Candidate:
         bits_per_weight=round(8 * head.tensor_bytes / head.parameters, 4),
         parameters=head.parameters,
         read_bytes=head.read_bytes,
+        fitted={key: mixed[key] for key in _SHOWN} if mixed else None,
     )

@@ -20,12 +20,11 @@ from pydantic import Field
 
 from edgedistill import onnx_file, onnx_search
 from edgedistill.artifacts import Candidate
+from edgedistill.engine import runtimes
 from edgedistill.errors import IntegrityError
-from edgedistill.exporters.gguf import clean_copy
-from edgedistill.files import read_rows, sha256_of_all, size_of, write_json, write_rows
-from edgedistill.models import Model
+from edgedistill.files import publish, read_rows, size_of, write_rows
+from edgedistill.models import Model, clean_copy
 from edgedistill.onnx_file import OnnxFile
-from edgedistill.quantization import type_counts
 from edgedistill.sections import PackageConfig
 from edgedistill.shards import shard_path
 from edgedistill.toolchain import subprocesses
@@ -33,7 +32,7 @@ from edgedistill.toolchain import subprocesses
 if TYPE_CHECKING:  # target.py reads every exporter's Config, so it comes after this file
     from edgedistill.target import Target
 
-VERSION = 1
+VERSION = 2  # v2: where all rows are too long, the search asks its own prompts
 """Goes up with the pinned onnxruntime-genai too, whose builder writes the files."""
 FORMAT = "onnx_genai"
 
@@ -69,6 +68,11 @@ class Config(PackageConfig):
     """Candidates of each integer type and accuracy level."""
     search_rows: Annotated[int, Field(ge=1)] = 24
     """Rows of the training data that combinations are measured on."""
+
+    def identity(self) -> dict[str, Any]:
+        """The search measures in the runtime, so another version of it may choose otherwise."""
+        is_searched = any(quant in _SEARCHED for quant in self.quants)
+        return {**super().identity(), **({"runtime": runtimes((FORMAT,))} if is_searched else {})}
 
 
 @dataclass(frozen=True)
@@ -114,12 +118,13 @@ def export(
         clean = clean_copy(student, scratch / "model")
         variants = _variants(out, scratch, clean, config, rows)
         missing = [variant for variant in variants if not _folder(out, variant).is_dir()]
-        _build(clean, missing, scratch)
-        for variant in missing:
-            (scratch / variant.name).rename(_folder(out, variant))
+        try:
+            _build(clean, missing, scratch)
+        finally:  # what was finished before another one failed is kept
+            _keep(out, [variant for variant in missing if (scratch / variant.name).is_dir()], scratch, clean)
     finally:
         shutil.rmtree(scratch)
-    return [_candidate(_folder(out, variant), variant) for variant in variants]
+    return [onnx_file.candidate(_folder(out, variant), FORMAT, variant.name) for variant in variants]
 
 
 def _folder(out: Path, variant: Variant) -> Path:
@@ -146,14 +151,13 @@ def _search(
 ) -> list[dict[str, Any]]:
     """The figures of every combination, in one process that builds, measures and removes one after the other."""
     spaced = rows[:: max(1, len(rows) // config.search_rows)][: config.search_rows]
-    asked = write_json(scratch / "rows.json", list(spaced))  # a command line would be too short for them
     request = {
         "model": str(clean),
         "scratch": str(scratch),
         "shards": str(folder),
         "format": FORMAT,
         "levels": config.accuracy_level,
-        "rows": str(asked),
+        "rows": list(spaced),
         "builds": [{**asdict(variant), **_request(variant)} for variant in grid],
     }
     what = f"searching {len(grid)} ONNX exports"
@@ -179,15 +183,19 @@ def _limit_s(clean: Path) -> float:
 
 
 def _build(clean: Path, variants: Sequence[Variant], scratch: Path) -> None:
-    """The exports in `scratch`."""
+    """The exports in `scratch`, each under its name once it is whole."""
     if not variants:
         return
     builds = [{"out": str(scratch / variant.name), **_request(variant)} for variant in variants]
     what = f"exporting {', '.join(variant.name for variant in variants)} with onnxruntime-genai's builder"
     request = {"model": str(clean), "builds": builds}
     subprocesses.run("edgedistill.toolchain.genai_builder", request, what, len(builds) * _limit_s(clean))
+
+
+def _keep(out: Path, variants: Sequence[Variant], scratch: Path, clean: Path) -> None:
     for variant in variants:
         _check(onnx_file.read(scratch / variant.name), variant, onnx_file.matrix_parameters_of(clean))
+        publish(scratch / variant.name, _folder(out, variant))
 
 
 def _check(found: OnnxFile, variant: Variant, parameters: int) -> None:
@@ -206,18 +214,3 @@ def _check(found: OnnxFile, variant: Variant, parameters: int) -> None:
             raise IntegrityError(
                 f"{variant.name}: {name} has blocks of {weight.block_size} at accuracy level {weight.accuracy_level}"
             )
-
-
-def _candidate(folder: Path, variant: Variant) -> Candidate:
-    found = onnx_file.read(folder)
-    return Candidate(
-        format=FORMAT,
-        quant=variant.name,
-        file=folder.name,
-        bytes=size_of(folder),
-        sha256=sha256_of_all(folder),
-        tensor_types=type_counts(found.types),
-        bits_per_weight=found.bits_per_weight,
-        parameters=found.parameters,
-        read_bytes=found.read_bytes,
-    )

@@ -19,10 +19,8 @@ from pydantic import Field
 from edgedistill import onnx_file
 from edgedistill.artifacts import Candidate
 from edgedistill.errors import IntegrityError, StageFailed
-from edgedistill.exporters.gguf import clean_copy
-from edgedistill.files import read_json, sha256_of_all, size_of, write_json
-from edgedistill.models import ALLOWED, Model
-from edgedistill.quantization import type_counts
+from edgedistill.files import publish, read_json, size_of, write_json
+from edgedistill.models import ALLOWED, Model, clean_copy
 from edgedistill.sections import PackageConfig
 from edgedistill.toolchain import optimum, optimum_export
 
@@ -74,10 +72,10 @@ def export(
                 made = scratch / quant
                 _dress(made, clean)
                 _check(made, quant, onnx_file.matrix_parameters_of(clean))
-                made.rename(_folder(out, quant))
+                publish(made, _folder(out, quant))
         finally:
             shutil.rmtree(scratch)
-    return [_candidate(_folder(out, quant), quant) for quant in config.quants]
+    return [onnx_file.candidate(_folder(out, quant), FORMAT, quant) for quant in config.quants]
 
 
 def _folder(out: Path, quant: str) -> Path:
@@ -85,7 +83,7 @@ def _folder(out: Path, quant: str) -> Path:
 
 
 def _build(clean: Path, scratch: Path, quants: Sequence[str]) -> None:
-    """The graphs, in scratch/<quant>/. The float one is made in any case."""
+    """The graphs, in scratch/<quant>/. The float one is made in any case: the others are made of it."""
     python = optimum.python()
     int8 = [{"out": str(scratch / name), "per_channel": _INT8[name]} for name in quants if name in _INT8]
     request = {"model": str(_older(clean, scratch / "older")), "out": str(scratch / "F32"), "int8": int8}
@@ -106,7 +104,7 @@ def _build(clean: Path, scratch: Path, quants: Sequence[str]) -> None:
 def _older(clean: Path, folder: Path) -> Path:
     """The same model with settings that transformers 4.57 reads: it would take the default for what it does not know,
     and write another model."""
-    shutil.copytree(clean, folder)
+    shutil.copytree(clean, folder, symlinks=True)  # the weights are links, and stay such
     config = read_json(folder / "config.json")
     write_json(folder / "config.json", {**config, **_rotation(config.get("rope_parameters") or {})})
     settings = read_json(folder / "tokenizer_config.json")
@@ -149,18 +147,3 @@ def _check(made: Path, quant: str, parameters: int) -> None:
         is_large = weight.is_matrix and not weight.is_looked_up and weight.parameters > _TABLE * parameters
         if is_large and weight.type != allowed:
             raise IntegrityError(f"{quant}: {name} is {weight.type}, {allowed} was asked for")
-
-
-def _candidate(folder: Path, quant: str) -> Candidate:
-    found = onnx_file.read(folder)
-    return Candidate(
-        format=FORMAT,
-        quant=quant,
-        file=folder.name,
-        bytes=size_of(folder),
-        sha256=sha256_of_all(folder),
-        tensor_types=type_counts(found.types),
-        bits_per_weight=found.bits_per_weight,
-        parameters=found.parameters,
-        read_bytes=found.read_bytes,
-    )

@@ -6,14 +6,14 @@ Source  ARTE, arXiv:2406.19227v1, sec. 4.1: 1 epoch, learning rate 2e-5, 3% warm
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Self
-
-from pydantic import Field, model_validator
+from typing import TYPE_CHECKING, Any
 
 from edgedistill.errors import StageFailed
+from edgedistill.learning import LearnConfig
 from edgedistill.models import Model
-from edgedistill.sections import DistillConfig, NotIdentity
+from edgedistill.tutors import Tutor
 
 if TYPE_CHECKING:
     from edgedistill.ml.turns import Turn
@@ -21,44 +21,22 @@ if TYPE_CHECKING:
 VERSION = 1
 
 
-class Config(DistillConfig):
+class Config(LearnConfig):
     """Options of `method: sft`."""
 
-    epochs: Annotated[int, Field(ge=1)] = 1
-    """Passes over the tailored rows (ARTE: 1)."""
-    learning_rate: Annotated[float, Field(gt=0)] = 2.0e-5
-    """Highest learning rate (ARTE: 2e-5). Students of a few million parameters take up to 1e-3."""
-    batch: Annotated[int, Field(ge=1)] = 16
-    """Rows per optimizer step."""
-    device_batch: Annotated[int, Field(ge=1)] | None = None
-    """Rows that go through the model at once. Lower it when memory runs out. None: the whole batch."""
-    warmup: Annotated[float, Field(ge=0, le=1)] = 0.03
-    """Share of the steps with rising learning rate, then linear decay (ARTE: 0.03)."""
-    lora_rank: Annotated[int, Field(ge=1)] | None = None
-    """Rank of an adapter on all linear layers, merged at the end. None: all weights are trained."""
-    max_tokens: Annotated[int, Field(ge=16)] = 1024
-    """Rows longer than this, prompt included, are left out and counted: cut off, they would teach not to stop."""
-    gradient_clip: Annotated[float, Field(gt=0)] = 1.0
-    """Largest norm of a step's gradient."""
-    checkpoint_steps: Annotated[int, Field(ge=1), NotIdentity] = 200
-    """Steps between two checkpoints, from which a killed training goes on."""
 
-    @property
-    def chunk(self) -> int:
-        return self.device_batch or self.batch
-
-    @model_validator(mode="after")
-    def _batch_is_made_of_device_batches(self) -> Self:
-        if self.batch % self.chunk:
-            raise ValueError(f"batch {self.batch} is not a multiple of device_batch {self.device_batch}")
-        return self
-
-
-def train(out: Path, rows: list[tuple[str, str]], student: Model, config: Config, seed: int) -> dict[str, int]:
-    """Teach the student to answer each prompt (user message) with its completion.
+def train(
+    out: Path,
+    rows: list[tuple[str, str]],
+    student: Model,
+    config: LearnConfig,
+    seed: int,
+    tutors: Sequence[Tutor] = (),
+) -> dict[str, Any]:
+    """Teach the student to answer each prompt (user message) with its completion. Tutors are not asked.
 
     Leaves  model/ and curve.jsonl
-    Returns rows trained on, rows left out as too long, steps
+    Returns rows trained on, rows left out as too long, steps, tokens that the student read
     Raises  StageFailed when no row is short enough, or the loss is no longer a number
     """
     from edgedistill.ml import training, weights
@@ -74,16 +52,18 @@ def train(out: Path, rows: list[tuple[str, str]], student: Model, config: Config
                 "raise `distill.max_tokens`",
             )
         trainer, steps = _trainer(out, student, tokenizer, kept, config, seed)
-        training.run(trainer, "distill", out, total=steps, checkpoint_steps=config.checkpoint_steps)
+        tokens = training.run(trainer, "distill", out, total=steps, checkpoint_steps=config.checkpoint_steps)
         trained = trainer.model.merge_and_unload() if config.lora_rank else trainer.model
         weights.save(trained, student, out / "model")
         del trainer, trained
         weights.free()
     training.finish(out)
-    return {"rows": len(kept), "too_long": len(rows) - len(kept), "steps": steps}
+    return {"rows": len(kept), "too_long": len(rows) - len(kept), "steps": steps, "tokens": tokens}
 
 
-def _trainer(out: Path, student: Model, tokenizer: Any, rows: list[Turn], config: Config, seed: int) -> tuple[Any, int]:
+def _trainer(
+    out: Path, student: Model, tokenizer: Any, rows: list[Turn], config: LearnConfig, seed: int
+) -> tuple[Any, int]:
     """TRL's trainer on the rows in their order, and its number of steps."""
     from trl import SFTConfig
 

@@ -6,7 +6,8 @@ Source  onnxruntime-genai 0.18.0. `AppendTokens` and `RewindTo` take a batch of 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import numpy as np
 import onnxruntime_genai
 
 from edgedistill.engine import Messages
-from edgedistill.errors import UsageError
+from edgedistill.errors import CannotRun, UsageError
 from edgedistill.files import read_json
 from edgedistill.ml.threads import default_threads
 from edgedistill.onnx_file import GRAPH
@@ -24,7 +25,7 @@ _OF_THE_LIBRARY = (RuntimeError, ValueError)  # it has no errors of its own; Val
 
 
 def load(folder: Path, threads: int | None) -> Any:
-    """The model of a folder. Raises UsageError when the library cannot load it."""
+    """The model of a folder. Raises CannotRun when the library cannot load it."""
     onnxruntime_genai.set_log_options(enabled=False)
     options = {"intra_op_num_threads": threads or default_threads(), "inter_op_num_threads": 1}
     try:
@@ -32,7 +33,7 @@ def load(folder: Path, threads: int | None) -> Any:
         config.overlay(json.dumps({"model": {"decoder": {"session_options": options}}}))
         return onnxruntime_genai.Model(config)
     except _OF_THE_LIBRARY as error:
-        raise UsageError(f"onnxruntime-genai cannot load {folder}: {_first_line(error)}") from error
+        raise CannotRun(f"onnxruntime-genai cannot load {folder}: {_first_line(error)}") from error
 
 
 class GenaiReader:
@@ -51,7 +52,8 @@ class GenaiReader:
     def _begin(self) -> None:
         parameters = onnxruntime_genai.GeneratorParams(self._model)
         parameters.set_search_options(max_length=self.context, do_sample=False)
-        self._generator = onnxruntime_genai.Generator(self._model, parameters)
+        with _named(self._name):
+            self._generator = onnxruntime_genai.Generator(self._model, parameters)
 
     def feed(self, ids: Sequence[int]) -> np.ndarray:
         for part in self._parts(ids):
@@ -67,10 +69,8 @@ class GenaiReader:
         return np.concatenate(found)[-len(ids) :]
 
     def _append(self, part: list[int]) -> None:
-        try:
+        with _named(self._name):
             self._generator.append_tokens(np.array([part], np.int32))
-        except _OF_THE_LIBRARY as error:
-            raise UsageError(f"onnxruntime-genai cannot run {self._name}: {_first_line(error)}") from error
 
     def _parts(self, ids: Sequence[int]) -> list[list[int]]:
         """What is handed over together; behind a new beginning, all that was read before."""
@@ -100,9 +100,7 @@ class GenaiWords:
             self._tokenizer = onnxruntime_genai.Tokenizer(model)
             self._tokenizer.update_options(add_special_tokens="false")
         except _OF_THE_LIBRARY as error:
-            raise UsageError(
-                f"onnxruntime-genai cannot read the tokenizer in {folder}: {_first_line(error)}"
-            ) from error
+            raise CannotRun(f"onnxruntime-genai cannot read the tokenizer in {folder}: {_first_line(error)}") from error
 
     def render(self, messages: Messages) -> str:
         try:
@@ -117,7 +115,8 @@ class GenaiWords:
         return [int(token) for token in self._tokenizer.encode(text)]
 
     def text(self, ids: Sequence[int]) -> str:
-        decoded: str = self._tokenizer.decode(np.array(ids, np.int32))
+        with _named(self._folder.name):
+            decoded: str = self._tokenizer.decode(np.array(ids, np.int32))
         # The library leaves out all that follows bytes which are no character; what was said is in the ids.
         return str(self._decoder.decode(list(ids))) if "\ufffd" in decoded else decoded
 
@@ -126,6 +125,15 @@ class GenaiWords:
         from tokenizers import Tokenizer
 
         return Tokenizer.from_file(str(self._folder / "tokenizer.json"))
+
+
+@contextmanager
+def _named(folder: str) -> Iterator[None]:
+    """What the library says when it cannot run a graph, under the folder's name."""
+    try:
+        yield
+    except _OF_THE_LIBRARY as error:
+        raise CannotRun(f"onnxruntime-genai cannot run {folder}: {_first_line(error)}") from error
 
 
 def _first_line(error: Exception) -> str:

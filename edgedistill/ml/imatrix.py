@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from edgedistill.imatrix_file import Importance
 from edgedistill.ml import gguf_names
 
-_BATCH_TOKENS = 2048
+BATCH_TOKENS = 2048
 """Tokens that go through the model together, padding included."""
 
 
@@ -86,13 +86,18 @@ def _hooked(matrices: dict[str, nn.Module], sums: _Sums) -> Iterator[None]:
             handle.remove()
 
 
-def batches(rows: Sequence[Sequence[int]], device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
-    """(B, T) int64 ids padded on the right, and (B, T) bool which are real; rows of like length together."""
+def batches(
+    rows: Sequence[Sequence[int]], device: torch.device, most_tokens: int = BATCH_TOKENS
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """(B, T) int64 ids padded on the right, and (B, T) bool which are real; rows of like length together.
+
+    most_tokens  of a batch, padding included; a longer row is a batch of its own
+    """
     order = sorted(range(len(rows)), key=lambda number: (len(rows[number]), number))
     start = 0
     while start < len(order):
         end = start + 1
-        while end < len(order) and (end + 1 - start) * len(rows[order[end]]) <= _BATCH_TOKENS:
+        while end < len(order) and (end + 1 - start) * len(rows[order[end]]) <= most_tokens:
             end += 1
         some = [rows[number] for number in order[start:end]]
         longest = len(some[-1])

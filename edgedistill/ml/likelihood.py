@@ -1,4 +1,6 @@
-"""How likely given answers are, without generating: one forward pass over many prompts with all their answers.
+"""How likely given answers are, and what would have been likelier, without generating.
+
+One forward pass goes over many prompts with all their answers.
 
 A prompt that comes with several answers, e.g. the options of a question, is one row that forks: the answers follow one
 another in the row, and the attention hides them from each other.
@@ -13,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
+from edgedistill.engine import Likeliest
 from edgedistill.ml.decode import Decoder
 from edgedistill.ml.forks import Fork, Ids, forks
 from edgedistill.ml.prefixes import group_by_prefix
@@ -26,16 +29,62 @@ def answer_log_probs(
     decoder: Decoder, prompts: Sequence[Ids], answers: Sequence[Ids], on_done: Callable[[int], None]
 ) -> list[list[float]]:
     """Natural-log probability of each token of `answers[i]` after `prompts[i]`. Raises UsageError for one too long."""
+    found: list[list[float]] = [[] for _ in answers]
+    for part, logits, targets in _answered(decoder, prompts, answers):
+        values = iter(logits.log_softmax(dim=1)[torch.arange(len(targets)), targets].tolist())
+        for fork in part:
+            for number, answer in zip(fork.numbers, fork.answers, strict=True):
+                found[number] = [next(values) for _ in answer]
+        on_done(sum(len(fork.numbers) for fork in part))
+    return found
+
+
+def likeliest(
+    decoder: Decoder,
+    prompts: Sequence[Ids],
+    answers: Sequence[Ids],
+    count: int,
+    vocabulary: int | None,
+    on_done: Callable[[int], None],
+) -> list[Likeliest]:
+    """What is likeliest at each token of `answers[i]` after `prompts[i]`, of the ids below `vocabulary`.
+
+    Raises  UsageError for one too long
+    """
+    found: dict[int, Likeliest] = {}
+    for part, logits, targets in _answered(decoder, prompts, answers):
+        log_probs = logits[:, :vocabulary].log_softmax(dim=1)
+        own = log_probs[torch.arange(len(targets)), targets].cpu().numpy()
+        ids, values = (part.cpu().numpy() for part in _top(log_probs, count))
+        begin = 0
+        for fork in part:
+            for number, answer in zip(fork.numbers, fork.answers, strict=True):
+                end = begin + len(answer)
+                found[number] = Likeliest(ids[begin:end], values[begin:end], own[begin:end])
+                begin = end
+        on_done(sum(len(fork.numbers) for fork in part))
+    return [found[number] for number in range(len(answers))]
+
+
+def _top(log_probs: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Token ids int32 and their values, (N, count) each, likeliest first; all of them in their own order."""
+    if count >= log_probs.shape[1]:
+        return torch.arange(log_probs.shape[1], dtype=torch.int32).expand(log_probs.shape), log_probs
+    top = log_probs.topk(count, dim=1)
+    return top.indices.int(), top.values
+
+
+def _answered(
+    decoder: Decoder, prompts: Sequence[Ids], answers: Sequence[Ids]
+) -> Iterator[tuple[list[Fork], Tensor, list[int]]]:
+    """Forks that went through the model together, the logits (N, V) at their answers' tokens, and these tokens."""
     decoder.check_lengths([[*prompt, *answer[1:]] for prompt, answer in zip(prompts, answers, strict=True)])
     asked = forks(prompts, answers)
-    found: list[list[float]] = [[] for _ in answers]
     with torch.inference_mode():
         for group in group_by_prefix([fork.prompt for fork in asked]):
             prefix = decoder.prefix(asked[group.rows[0]].prompt[: group.shared])
             for part in _parts([asked[row] for row in group.rows], prefix.length, decoder):
-                _score(decoder, part, prefix, found)
-                on_done(sum(len(fork.numbers) for fork in part))
-    return found
+                yield part, *_logits(decoder, part, prefix)
 
 
 def _parts(those: list[Fork], shared: int, decoder: Decoder) -> Iterator[list[Fork]]:
@@ -57,8 +106,8 @@ def _parts(those: list[Fork], shared: int, decoder: Decoder) -> Iterator[list[Fo
         yield part
 
 
-def _score(decoder: Decoder, part: list[Fork], prefix: Prefix, found: list[list[float]]) -> None:
-    """One forward pass; the log probabilities go to their places in `found`."""
+def _logits(decoder: Decoder, part: list[Fork], prefix: Prefix) -> tuple[Tensor, list[int]]:
+    """One forward pass: the logits (N, V) at the answers' tokens, answer by answer, and these tokens."""
     width = max(fork.size for fork in part) - prefix.length
     keep = max(fork.tail for fork in part)
     ids = torch.zeros(len(part), width, dtype=torch.long)
@@ -78,11 +127,7 @@ def _score(decoder: Decoder, part: list[Fork], prefix: Prefix, found: list[list[
     logits = decoder.forward(
         ids.to(device), positions.to(device), cache, keep, branches.to(device) if is_forked else None
     )
-    chosen = logits[rows, columns].log_softmax(dim=1)  # (N, V)
-    values = iter(chosen[torch.arange(len(targets)), targets].tolist())
-    for fork in part:
-        for number, answer in zip(fork.numbers, fork.answers, strict=True):
-            found[number] = [next(values) for _ in answer]
+    return logits[rows, columns], targets
 
 
 def _lay_out(fork: Fork, shared: int, ids: Tensor, positions: Tensor, branches: Tensor) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 import llama_cpp
 import numpy as np
 
-from edgedistill.errors import StageFailed, UsageError
+from edgedistill.errors import CannotRun, UsageError
 
 BATCH = 1024
 """Tokens handed to llama.cpp at once."""
@@ -57,7 +57,7 @@ class Weights:
         self.model = llama_cpp.llama_model_load_from_file(str(path).encode(), settings)
         if not self.model:
             said = next((line for line in _errors if "error" in line), "it gave no reason")
-            raise UsageError(f"llama.cpp cannot load {path}: {said}", "the file is not a whole GGUF that it knows")
+            raise CannotRun(f"llama.cpp cannot load {path}: {said}", "the file is not a whole GGUF that it knows")
         self.vocab = llama_cpp.llama_model_get_vocab(self.model)
         self.size = llama_cpp.llama_vocab_n_tokens(self.vocab)
         self.trained_context = llama_cpp.llama_model_n_ctx_train(self.model)
@@ -82,7 +82,11 @@ class Weights:
         return list(ids[:count])
 
     def detokenize(self, tokens: Sequence[int], *, special: bool = False) -> str:
-        """Text, without special tokens unless `special`."""
+        """Text, without special tokens unless `special`. An id that the vocabulary lacks becomes U+FFFD, and so does
+        what follows it: llama.cpp would end the process on it."""
+        unknown = next((place for place, token in enumerate(tokens) if not 0 <= token < self.size), None)
+        if unknown is not None:
+            return self.detokenize(tokens[:unknown], special=special) + "\ufffd"
         if not tokens:
             return ""
         ids = (llama_cpp.llama_token * len(tokens))(*tokens)
@@ -210,7 +214,7 @@ class Sequences:
         self._weights = weights
         self._context = llama_cpp.llama_init_from_model(weights.model, params)
         if not self._context:
-            raise StageFailed(
+            raise CannotRun(
                 f"llama.cpp cannot make room for {count} sequences of {cells} tokens",
                 "set a smaller `validate.context`",
             )
@@ -259,7 +263,7 @@ class Sequences:
             part = tokens.part(begin, begin + self._batch.size)
             code = llama_cpp.llama_decode(self._context, self._batch.fill(part))
             if code != 0:
-                raise StageFailed(f"llama.cpp stopped with code {code} on a batch of {len(part)} tokens")
+                raise CannotRun(f"llama.cpp stopped with code {code} on a batch of {len(part)} tokens")
             wanted = int(np.count_nonzero(part.is_wanted))
             if wanted:
                 shape = (wanted, self._weights.size)

@@ -15,13 +15,27 @@ import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as states
 
 from edgedistill.engine import Messages
-from edgedistill.errors import UsageError
+from edgedistill.errors import CannotRun, UsageError
 from edgedistill.files import read_json
 from edgedistill.ml.threads import default_threads
 from edgedistill.ml.turns import end_ids, load_tokenizer
 from edgedistill.onnx_file import GRAPH
 
-_OF_THE_LIBRARY = (states.Fail, states.InvalidGraph, states.InvalidProtobuf, states.NoSuchFile, states.RuntimeException)
+_OF_THE_LIBRARY = (
+    states.EngineError,
+    states.EPFail,
+    states.Fail,
+    states.InvalidArgument,
+    states.InvalidGraph,
+    states.InvalidProtobuf,
+    states.ModelRequiresCompilation,
+    states.NoModel,
+    states.NoSuchFile,
+    states.NotFound,
+    states.NotImplemented,
+    states.RuntimeException,
+)
+"""Every failure that it has a class for: it has no common one."""
 _PAST, _PRESENT = "past_key_values.", "present."
 _DTYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 _SHORTEST = 64
@@ -32,7 +46,7 @@ class OrtReader:
     """See `stepwise.Reader`. The cache is numpy arrays, (1, heads, tokens, head size) per layer and key or value."""
 
     def __init__(self, folder: Path, context: int | None, threads: int | None) -> None:
-        """Raises UsageError when the runtime cannot load the graph."""
+        """Raises CannotRun when the runtime cannot load the graph."""
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or default_threads()
         options.inter_op_num_threads = 1
@@ -42,10 +56,11 @@ class OrtReader:
                 str(folder / GRAPH), options, providers=["CPUExecutionProvider"]
             )
         except _OF_THE_LIBRARY as error:
-            raise UsageError(f"ONNX Runtime cannot load {folder}: {str(error).splitlines()[0][:300]}") from error
+            raise CannotRun(f"ONNX Runtime cannot load {folder}: {_first_line(error)}") from error
         settings = read_json(folder / "config.json")
         trained = settings.get("max_position_embeddings") or settings.get("n_positions") or 2048
         self.context = min(context or trained, trained)
+        self._name = folder.name
         inputs = {given.name: given for given in self._session.get_inputs()}
         self._has_positions = "position_ids" in inputs
         self._past = {name: _empty(given) for name, given in inputs.items() if name.startswith(_PAST)}
@@ -64,7 +79,10 @@ class OrtReader:
         }
         if self._has_positions:
             given["position_ids"] = np.arange(self._length, end, dtype=np.int64)[None]
-        logits, *present = self._session.run(self._outputs, given)
+        try:
+            logits, *present = self._session.run(self._outputs, given)
+        except _OF_THE_LIBRARY as error:
+            raise CannotRun(f"ONNX Runtime cannot run {self._name}: {_first_line(error)}") from error
         self._past, self._length = dict(zip(self._past, present, strict=True)), end
         found: np.ndarray = logits[0].astype(np.float32)
         return found
@@ -76,6 +94,10 @@ class OrtReader:
     def close(self) -> None:
         del self._session
         self._past = {}
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
 
 
 def _empty(given: Any) -> np.ndarray:

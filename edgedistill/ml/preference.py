@@ -7,14 +7,18 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from accelerate.utils import gather_object
+from accelerate.utils import gather_object, send_to_device
 from datasets import Dataset
 from torch import Tensor
 from trl import DPOTrainer
 
+from edgedistill.ml.pair_loss import Terms, pair_loss
 from edgedistill.ml.turns import Turn
 
 Ids = tuple[int, ...]
+
+_TERMS = "terms"
+"""Column of the pairs' terms, where they are not all plain."""
 
 
 class TokenizedDPOTrainer(DPOTrainer):  # type: ignore[misc]
@@ -22,12 +26,20 @@ class TokenizedDPOTrainer(DPOTrainer):  # type: ignore[misc]
 
     TRL would render and tokenize the pairs itself. It takes the end-of-turn token only where the chat template writes
     one, and drops the end of a prompt when a token spans its border with the answer; SFT here sees other ids than that.
+    Where the rows have `terms`, the loss is that of ml/pair_loss.py; what TRL logs of rewards is over all pairs.
     """
 
-    def __init__(self, *args: Any, **options: Any) -> None:
+    def __init__(self, *args: Any, tie_weight: float = 1.0, **options: Any) -> None:
         self._moved: list[Tensor] = []
         self._reference: dict[Ids, list[float]] = {}
+        self._tie_weight = tie_weight
         super().__init__(*args, **options)
+        self.data_collator: Any = _with_terms(self.data_collator)
+
+    def _set_signature_columns_if_needed(self) -> None:
+        super()._set_signature_columns_if_needed()
+        if _TERMS not in self._signature_columns:
+            self._signature_columns.append(_TERMS)
 
     def _prepare_dataset(self, dataset: Dataset, *unused: Any, **unused_too: Any) -> Dataset:
         return dataset
@@ -51,6 +63,7 @@ class TokenizedDPOTrainer(DPOTrainer):  # type: ignore[misc]
         """Place, sums of chosen and of rejected answers, and the log-probabilities of each answer's tokens by ids."""
         rows = [dataset[row] for row in range(start, min(start + size, len(dataset)))]
         inputs = self._prepare_inputs(self.data_collator(rows))
+        inputs.pop(_TERMS, None)
         with self._seen() as seen:
             chosen, rejected = self.compute_ref_log_probs(self.model, inputs)
         mask = _answers(inputs)
@@ -60,17 +73,22 @@ class TokenizedDPOTrainer(DPOTrainer):  # type: ignore[misc]
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
+        terms = inputs.pop(_TERMS, None)
         with self._seen() as seen:
             result = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         mask = _answers(inputs)
-        now = _last(seen[0], mask)[mask]
+        learner = _last(seen[0], mask)
+        now = learner.detach()[mask]
         if self.precompute_ref_logps:
             known = [value for ids in _ids(inputs) for value in self._reference[ids]]
             before = torch.tensor(known, device=now.device)
         else:
             before = _last(seen[1], mask)[mask]
         self._moved.append(torch.stack([distance(now, before), mask.sum().float()]))
-        return result
+        if terms is None:
+            return result
+        loss = pair_loss(_changes(learner, before, mask), terms, self.beta, self._tie_weight)
+        return (loss, result[1]) if return_outputs else loss
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         if self._moved:
@@ -83,11 +101,25 @@ class TokenizedDPOTrainer(DPOTrainer):  # type: ignore[misc]
     def _seen(self) -> Iterator[list[Tensor]]:
         """Log-probabilities (B, T) of every pass through the model meanwhile: the learner's, then the reference's."""
         seen: list[Tensor] = []
-        hook = self.model.register_forward_hook(lambda module, given, output: seen.append(output.log_probs.detach()))
+
+        def keep(module: Any, given: Any, output: Any) -> Any:
+            output = brought_to(self.args.device, output)
+            seen.append(output.log_probs)
+            return output
+
+        hook = self.model.register_forward_hook(keep)
         try:
             yield seen
         finally:
             hook.remove()
+
+
+def brought_to(device: torch.device, output: Any) -> Any:
+    """What a model gave, on that device: spread over several GPUs it ends on the last, the inputs are on the first.
+
+    accelerate would bring it back, but for TRL's own head, which passes its hook by.
+    """
+    return output if output.log_probs.device == device else send_to_device(output, device)
 
 
 def distance(now: Tensor, before: Tensor) -> Tensor:
@@ -104,6 +136,33 @@ def distance(now: Tensor, before: Tensor) -> Tensor:
     """
     change = (now.float() - before.float()).clamp(max=20.0)
     return (torch.expm1(change) - change).sum()
+
+
+def _changes(learner: Tensor, before: Tensor, mask: Tensor) -> Tensor:
+    """By how much the log-odds of the chosen answers over the rejected ones differ from the reference's.
+
+    Shapes   B pairs, T tokens, N answer tokens of all rows
+        learner  (2B, T) float   log-probabilities, the chosen rows first
+        before   (N,)    float   the reference's, row after row
+        mask     (2B, T) bool    where the answers are
+        returns  (B,)    float
+    """
+    reference = torch.zeros_like(learner, dtype=torch.float32).masked_scatter(mask, before.float())
+    ratios = torch.where(mask, learner.float() - reference, 0.0).sum(dim=1)
+    chosen, rejected = ratios.chunk(2)
+    return chosen - rejected
+
+
+def _with_terms(collate: Any) -> Any:
+    """TRL's collator drops the columns that it does not know; this one keeps the terms, (B, 3)."""
+
+    def batch(rows: list[dict[str, Any]]) -> dict[str, Any]:
+        inputs: dict[str, Any] = collate(rows)
+        if _TERMS in rows[0]:
+            inputs[_TERMS] = torch.tensor([row[_TERMS] for row in rows])
+        return inputs
+
+    return batch
 
 
 def _answers(inputs: dict[str, Any]) -> Tensor:
@@ -123,12 +182,11 @@ def _ids(inputs: dict[str, Any]) -> list[Ids]:
     return [tuple(ids[kept].tolist()) for ids, kept in rows]
 
 
-def pair_rows(chosen: list[Turn], rejected: list[Turn]) -> Dataset:
-    """Turns of the same prompts, in the columns that TRL's collator reads."""
-    return Dataset.from_dict(
-        {
-            "prompt_ids": [turn.prompt_ids for turn in chosen],
-            "chosen_ids": [turn.completion_ids for turn in chosen],
-            "rejected_ids": [turn.completion_ids for turn in rejected],
-        }
-    )
+def pair_rows(chosen: list[Turn], rejected: list[Turn], terms: list[Terms] | None = None) -> Dataset:
+    """Turns of the same prompts, in the columns that TRL's collator reads; `terms` where not all pairs are plain."""
+    columns: dict[str, list[Any]] = {
+        "prompt_ids": [turn.prompt_ids for turn in chosen],
+        "chosen_ids": [turn.completion_ids for turn in chosen],
+        "rejected_ids": [turn.completion_ids for turn in rejected],
+    }
+    return Dataset.from_dict({**columns, **({_TERMS: [one.row for one in terms]} if terms else {})})

@@ -20,11 +20,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers.pytorch_utils import Conv1D
 
+from edgedistill.errors import StageFailed
 from edgedistill.imatrix_file import Importance
 from edgedistill.mix import ladder
 from edgedistill.ml import gguf_names
 from edgedistill.ml.ggml_types import rounded
-from edgedistill.ml.imatrix import batches
+from edgedistill.ml.imatrix import BATCH_TOKENS, batches
 
 _MEASURED = ("Q3_K", "Q4_0", "F16")
 """The type that a matrix is measured in, the first that its rows allow: low enough to be seen clear of rounding, and
@@ -32,7 +33,11 @@ not so low that the model falls apart."""
 _SAMPLED_ROWS = 512
 """Of a matrix, evenly spread, that the errors of its types are taken from."""
 _MOST_LOGITS = 1 << 27
-"""Log probabilities of the unchanged model that are kept: 512 MiB."""
+"""Log probabilities of the unchanged model that are kept, and that a batch may have: 512 MiB. For a vocabulary of
+150,000 tokens that is 880 compared tokens."""
+
+Row = tuple[Sequence[int], int]
+"""Token ids, and where the compared part (the answer) begins."""
 
 
 @dataclass(frozen=True)
@@ -72,10 +77,16 @@ def matrices(model: Any, path: Path) -> list[_Matrix]:
 class Sensitivity:
     """Of one student on one set of rows."""
 
-    def __init__(self, model: Any, rows: Sequence[tuple[Sequence[int], int]], importance: Mapping[str, Importance]):
-        """rows  token ids, and where the compared part (the answer) begins"""
+    def __init__(self, model: Any, rows: Sequence[Row], importance: Mapping[str, Importance]):
+        """As many of the rows, in their order, as the memory for log probabilities allows.
+
+        Raises  StageFailed where no row has a token to compare
+        """
         self.model, self.importance = model, importance
-        self._batches = list(self._prepared(rows))
+        room = max(1, _MOST_LOGITS // model.config.get_text_config().vocab_size)
+        self._batches = list(self._prepared(list(_within(rows, room)), room))
+        if not self.positions:
+            raise StageFailed("calibrate: no row has an answer to compare tensors on", "give longer rows")
 
     @property
     def positions(self) -> int:
@@ -111,17 +122,14 @@ class Sensitivity:
         found = self.importance.get(name)
         return found.means[0] if found is not None and len(found.sums) == 1 else None
 
-    def _prepared(self, rows: Sequence[tuple[Sequence[int], int]]) -> Iterator[_Batch]:
-        room = _MOST_LOGITS // self.model.config.get_text_config().vocab_size
+    def _prepared(self, rows: Sequence[Row], room: int) -> Iterator[_Batch]:
         begins = {tuple(ids): begin for ids, begin in rows}
-        for ids, is_real in batches([ids for ids, _ in rows], next(self.model.parameters()).device):
+        device = next(self.model.parameters()).device
+        for ids, is_real in batches([ids for ids, _ in rows], device, min(BATCH_TOKENS, room)):
             is_compared = torch.zeros_like(is_real)
             for number, size in enumerate(is_real.sum(1).tolist()):
                 begin = begins[tuple(ids[number, :size].tolist())]
                 is_compared[number, max(begin, 1) - 1 : size - 1] = True  # position t predicts token t + 1
-            if int(is_compared.sum()) > room:
-                return
-            room -= int(is_compared.sum())
             columns = is_compared.any(0).nonzero().squeeze(1)
             batch = _Batch(ids, is_real, columns, is_compared[:, columns], torch.empty(0))
             yield _Batch(ids, is_real, columns, batch.is_compared, self._log_probs(batch))
@@ -135,6 +143,16 @@ class Sensitivity:
                 logits_to_keep=batch.columns,
             ).logits
             return torch.log_softmax(logits[batch.is_compared].float(), dim=-1)
+
+
+def _within(rows: Sequence[Row], room: int) -> Iterator[Row]:
+    """The first rows with `room` compared tokens between them; the last one ends where the room does."""
+    for ids, begin in rows:
+        first = max(begin, 1)
+        taken = min(len(ids) - first, room)
+        if taken > 0:
+            yield ids[: first + taken], begin
+            room -= taken
 
 
 def _error(weight: NDArray[np.float32], kind: str, means: NDArray[np.float32] | None) -> float:

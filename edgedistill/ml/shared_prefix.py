@@ -38,7 +38,8 @@ class KeyValues(Cache):  # type: ignore[misc]
     """The cache of one batch. Rows are in the order of their groups; `counts[g]` of them read `prefixes[g]`.
 
     Own keys and values are one block per layer, (B, K, capacity, D). `positions` (B, capacity) tells which position
-    of its row a column holds; -1 is padding.
+    of its row a column holds; -1 is padding. A layer's blocks lie on the device that the layer lies on, which may be
+    another than that of the positions.
     """
 
     def __init__(self, prefixes: Sequence[Prefix], counts: Sequence[int], device: torch.device) -> None:
@@ -50,7 +51,7 @@ class KeyValues(Cache):  # type: ignore[misc]
         self.used = 0
         self._new = 0
         self._branches: Tensor | None = None
-        self._masks: dict[int | None, tuple[Tensor, list[Tensor | None]]] = {}
+        self._masks: dict[tuple[int | None, torch.device], tuple[Tensor, list[Tensor | None]]] = {}
 
     def begin(self, positions: Tensor, branches: Tensor | None = None) -> None:
         """Announce the (B, S) positions that the next forward pass computes.
@@ -103,8 +104,8 @@ class KeyValues(Cache):  # type: ignore[misc]
 
     def keep(self, rows: Tensor) -> None:
         """Drop all rows but these (ascending indices)."""
-        self.keys = [block[rows] for block in self.keys]
-        self.values = [block[rows] for block in self.values]
+        self.keys = [block[rows.to(block.device)] for block in self.keys]
+        self.values = [block[rows.to(block.device)] for block in self.values]
         self.positions = self.positions[rows]
         ends = torch.tensor(self.counts).cumsum(0)
         group_of = torch.bucketize(rows.cpu(), ends, right=True)
@@ -118,9 +119,9 @@ class KeyValues(Cache):  # type: ignore[misc]
         length = self.used
         return Prefix(length, [k[0, :, :length] for k in self.keys], [v[0, :, :length] for v in self.values])
 
-    def masks(self, window: int | None, dtype: torch.dtype) -> tuple[Tensor, list[Tensor | None]]:
+    def masks(self, window: int | None, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, list[Tensor | None]]:
         """What is added to the scores: own (B, S, T), and per group (rows, S, P), None where all of it is visible."""
-        if window not in self._masks:
+        if (window, device) not in self._masks:
             end = self.used + self._new
             asked, held = self.positions[:, self.used : end, None], self.positions[:, None, :end]
             hidden = (held < 0) | (held > asked)
@@ -135,8 +136,9 @@ class KeyValues(Cache):  # type: ignore[misc]
                 if window is not None and prefix.length and int(rows.max()) >= window:
                     bias = _bias(rows - torch.arange(prefix.length, device=rows.device) >= window, dtype)
                 prefixes.append(bias)
-            self._masks[window] = _bias(hidden, dtype), prefixes
-        return self._masks[window]
+            own_bias = _bias(hidden, dtype).to(device)
+            self._masks[window, device] = own_bias, [None if bias is None else bias.to(device) for bias in prefixes]
+        return self._masks[window, device]
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
         return self.used
@@ -168,7 +170,7 @@ def shared_prefix_attention(
     cache = ACTIVE.get()
     rows, heads, new, size = query.shape
     scale = size**-0.5 if scaling is None else scaling
-    own_bias, prefix_biases = cache.masks(sliding_window, query.dtype)
+    own_bias, prefix_biases = cache.masks(sliding_window, query.dtype, query.device)
     if new > 1 and softcap is None and not any(prefix.length for prefix in cache.prefixes):
         out = F.scaled_dot_product_attention(query, key, value, own_bias[:, None], scale=scale, enable_gqa=True)
         return out.transpose(1, 2), None

@@ -21,7 +21,7 @@ from transformers import PrinterCallback, Trainer, TrainerCallback
 from edgedistill.errors import StageFailed
 from edgedistill.files import write_rows
 from edgedistill.log import progress, say
-from edgedistill.ml import checkpoints, memory
+from edgedistill.ml import checkpoints, memory, reading
 from edgedistill.ml.disk import full_disk_is_an_os_error
 from edgedistill.ml.order import order
 from edgedistill.models import Model
@@ -35,6 +35,10 @@ _CURVE = {
     "rewards/chosen": "chosen_reward",
     "rewards/rejected": "rejected_reward",
     "kl": "kl",
+    "teacher_entropy": "teacher_entropy",
+    "agreement": "agreement",
+    "divergence": "divergence",
+    "sampled": "sampled",
 }
 """Trainer's name -> ours. What depends on the clock, or restarts with the process, stays out."""
 
@@ -111,8 +115,8 @@ def on_one_gpu(given: Any) -> Any:
     return given
 
 
-def run(trainer: Trainer, label: str, out: Path, *, total: int, checkpoint_steps: int) -> None:
-    """Train from the newest checkpoint, or from the start; leaves curve.jsonl.
+def run(trainer: Trainer, label: str, out: Path, *, total: int, checkpoint_steps: int) -> int:
+    """Train from the newest checkpoint, or from the start; leaves curve.jsonl, returns the tokens that were read.
 
     Of processes that train together, the first one speaks and writes.
 
@@ -125,11 +129,12 @@ def run(trainer: Trainer, label: str, out: Path, *, total: int, checkpoint_steps
         say(f"  {label}: goes on from step {done:,} of {total:,}")
     trainer.remove_callback(PrinterCallback)  # prints a dict per step on stdout
     shown = progress(label, total, done) if is_first else nullcontext(lambda n: None)
-    with shown as advance, full_disk_is_an_os_error(out):
+    with shown as advance, full_disk_is_an_os_error(out), reading.counted(trainer):
         trainer.add_callback(_Watch(advance, label, checkpoint_steps))
         trainer.train(resume_from_checkpoint=str(found) if found else None)
     if is_first:
         write_rows(out / "curve.jsonl", curve(trainer.state.log_history))
+    return int(trainer.state.num_input_tokens_seen)
 
 
 def curve(history: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -17,10 +17,10 @@ import torch
 from peft import LoraConfig, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors import safe_open
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from edgedistill.errors import StageFailed
-from edgedistill.ml import memory
+from edgedistill.ml import loading, memory
 from edgedistill.ml.disk import full_disk_is_an_os_error
 from edgedistill.models import Model
 
@@ -34,10 +34,13 @@ _SHORT = 512
 """Tokens up to which a CPU trains faster with plain attention: 1.6 times at 100 tokens, padding included."""
 
 
-def load(model: Model, dtype: torch.dtype, longest: int, *, nf4_on: torch.device | None = None) -> Any:
-    """A causal language model in `dtype` for rows of up to `longest` tokens, on the CPU; the trainer moves it.
+def load(
+    model: Model, dtype: torch.dtype, longest: int, *, is_4bit: bool = False, placed: dict[str, Any] | None = None
+) -> Any:
+    """A causal language model in `dtype` for rows of up to `longest` tokens.
 
-    With `nf4_on` its linear layers, but for the head, are 4-bit NF4 on that device and compute in `dtype`.
+    is_4bit  its linear layers, but for the head, are NF4 and compute in `dtype`
+    placed   keyword arguments of `from_pretrained` that say where; None: on the CPU, and the trainer moves it
     """
     config = AutoConfig.from_pretrained(model.path, local_files_only=True)
     # Only plain attention applies the soft cap that some models were trained with.
@@ -50,19 +53,9 @@ def load(model: Model, dtype: torch.dtype, longest: int, *, nf4_on: torch.device
         local_files_only=True,
         use_safetensors=True,
         attn_implementation="eager" if plain else None,
-        **(_nf4(dtype, nf4_on) if nf4_on else {}),
+        **({"quantization_config": loading.nf4(dtype)} if is_4bit else {}),
+        **(placed or {}),
     )
-
-
-def _nf4(dtype: torch.dtype, device: torch.device) -> dict[str, Any]:
-    """Source  QLoRA, arXiv:2305.14314v1, sec. 3: NormalFloat4 with its scales quantized as well."""
-    nf4 = BitsAndBytesConfig(
-        load_in_4bit=True,
-        bnb_4bit_quant_type="nf4",
-        bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=dtype,
-    )
-    return {"quantization_config": nf4, "device_map": {"": device}}
 
 
 def frozen_dtype() -> torch.dtype:

@@ -6,7 +6,7 @@
     parameters.py  the fitted factors, in parameters.json with their provenance
     predict.py     value and 80% interval, or the reason why there is none
     memory.py      whether it fits at all
-    calibration.py one measured pair from the user's own board
+    own_board.py   one measured pair from the user's own board
     rows.py        published measurements in a table
 
 Nothing here imports numpy: the fit (tests/bench/fit_predictor.py) does, once, and leaves numbers.

@@ -6,10 +6,10 @@ import math
 from dataclasses import dataclass
 
 from edgedistill.predictor import estimate, formula, parameters
-from edgedistill.predictor.calibration import Pair
 from edgedistill.predictor.chips import Chip
 from edgedistill.predictor.estimate import Estimate
 from edgedistill.predictor.formula import Time
+from edgedistill.predictor.own_board import Pair
 from edgedistill.predictor.parameters import Parameters, Speeds
 from edgedistill.predictor.work import Work
 

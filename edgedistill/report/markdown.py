@@ -31,6 +31,8 @@ def page(report: Report, lineage: dict[str, str]) -> str:
         )
         parts += ["## Candidates", table(head, map(_candidate, report.candidates))]
         parts.append("`~` marks what is not measured on the device.")
+        parts += words.fitted(report)
+        parts += [words.CONTEST] if words.is_contest(report) else []
     if latency := bench.latency_of(report):
         assert report.chosen
         told = bench.conditions(latency, report.chosen.memory_mib)

@@ -107,6 +107,12 @@ class Parity(Section):
     token_ids: int
     first_token_kl_max: float | None
     """Nats, over all cases."""
+    top1: int | None = None
+    """Cases with the same likeliest first token."""
+    top_k: float | None = None
+    """Share of the float student's 20 likeliest first tokens that are among the runtime's, mean over the cases, 0-1."""
+    answer_kl_mean: float | None = None
+    """Nats, over all positions of the golden answers."""
     greedy_text: int
     passed: bool
 
@@ -211,6 +217,26 @@ class TextLine(Section):
     """What it does not keep."""
 
 
+class Uniform(Section):
+    """One of llama.cpp's own mixtures, made to be measured beside a mix."""
+
+    quant: str
+    bytes: int
+    bits_per_weight: float
+    kl: float
+
+
+class Fitted(Section):
+    """A mix of types for a size: KL from the float file in nats per answer token, on rows kept from its making."""
+
+    expected_kl: float
+    """The sum of what each matrix costs alone."""
+    kl: float
+    positions: int
+    uniform: Uniform | None = None
+    """The better of llama.cpp's own mixtures that take no more room; null where all are larger."""
+
+
 class CandidateLine(Section):
     """One exported file, with everything that was found out about it."""
 
@@ -221,6 +247,7 @@ class CandidateLine(Section):
     sha256: str
     tensor_types: dict[str, int]
     bits_per_weight: float
+    fitted: Fitted | None = None
     parity: Parity | None = None
     accuracy: Accuracy | None = None
     text: TextLine | None = None

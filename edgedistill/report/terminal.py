@@ -55,13 +55,14 @@ def _budgets(report: Report) -> list[str]:
 
 
 def _candidates(report: Report) -> list[str]:
-    head = ("candidate", "size", words.quality_name(report), "parity", "first token", "decode", "memory", "")
+    quality = words.quality_name(report)
+    head = ("candidate", "size", quality, "KL", "parity", "first token", "decode", "memory", "")
     rows = []
     for one in report.candidates:
         speed = words.first_token(one.latency), words.decode(one.latency), words.memory(one.memory_mib)
-        facts = one.name, words.size(one.bytes), words.quality(one), words.parity(one)
+        facts = one.name, words.size(one.bytes), words.quality(one), words.kl(one), words.parity(one)
         rows.append((*facts, *speed, words.outcome(one)))
-    made = table.lines(head, rows, right=("size", "first token", "decode", "memory"), styles=_STYLES)
+    made = table.lines(head, rows, right=("size", "KL", "first token", "decode", "memory"), styles=_STYLES)
     kinds = {found.evidence for one in report.candidates for found in (one.latency, one.memory_mib) if found}
     estimated = " or ".join(sorted(kinds - {"measured"}))
     return [*made, f"{table.INDENT}~ {estimated}, not measured on the device"] if estimated else made

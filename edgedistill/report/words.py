@@ -7,8 +7,10 @@ from edgedistill.report.schema import (
     Alignment,
     BudgetLine,
     CandidateLine,
+    Fitted,
     Latency,
     Memory,
+    Parity,
     PublicTask,
     Report,
 )
@@ -137,6 +139,18 @@ def parity(candidate: CandidateLine) -> str:
     return "passed" if candidate.parity.passed else "FAILED"
 
 
+def first_tokens(found: Parity) -> str:
+    """`23 of 24, 0.98`"""
+    if found.top1 is None or found.top_k is None:
+        return "-"
+    return f"{found.top1} of {found.cases}, {found.top_k:.2f}"
+
+
+def kl(candidate: CandidateLine) -> str:
+    """Mean KL, float student to candidate, in nats; of a float file it may be rounding alone."""
+    return f"{candidate.kl_mean:.4f}" if candidate.kl_mean is not None else "-"
+
+
 def alignment(found: Alignment) -> str:
     """One sentence for each panel of the picture, with where the curve ends."""
     last = found.curve[-1]
@@ -231,3 +245,31 @@ def types(candidate: CandidateLine) -> str:
     """`Q4_K 12, Q6_K 3, F32 9`: most frequent first."""
     ordered = sorted(candidate.tensor_types.items(), key=lambda entry: (-entry[1], entry[0]))
     return ", ".join(f"{name} {count}" for name, count in ordered)
+
+
+CONTEST = (
+    "Each interval is of one candidate alone. Several are judged on the same items and the best is taken, so that its "
+    "drop comes out a little low and one of them may pass by luck; nothing here is corrected for it."
+)
+"""Said where more than one candidate was measured."""
+
+
+def is_contest(report: Report) -> bool:
+    return sum(one.accuracy is not None for one in report.candidates) > 1
+
+
+def fitted(report: Report) -> list[str]:
+    """A sentence for each mix, whichever way it went."""
+    return [_fitted(one, one.fitted) for one in report.candidates if one.fitted]
+
+
+def _fitted(candidate: CandidateLine, found: Fitted) -> str:
+    told = (
+        f"{candidate.name}: {found.kl:.4f} nats from the float file at {found.positions:,} held-out answer tokens "
+        f"({found.expected_kl:.4f} expected)"
+    )
+    if found.uniform is None:
+        return f"{told}; no mixture of llama.cpp's own is as small."
+    verdict = "better than" if found.kl < found.uniform.kl else "NO BETTER than"
+    own = f"{found.uniform.quant} of {found.uniform.bits_per_weight:.2f} bits, {found.uniform.kl:.4f}"
+    return f"{told}, at {candidate.bits_per_weight:.2f} bits {verdict} {own}."

@@ -37,6 +37,10 @@ _DIGITS = 6
 class Config(PreferConfig):
     """Options of `signal: answer_loglik`."""
 
+    min_gap: Annotated[float, Field(ge=0, le=1)] = 0.02
+    """Smallest difference of two scores that makes a pair. Likelihoods differ by less than hits, and more steadily: on
+    40 items 0.02 is about two standard errors of the difference, which takes 0.1 to 0.15 of `icl_accuracy`."""
+
     most_options: Annotated[int, Field(ge=0)] = 10
     """Distinct answers of the validation items up to which a task counts as closed, so that each answer is weighed
     against the others; 0: only where the question itself lists its options."""

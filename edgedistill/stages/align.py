@@ -15,14 +15,15 @@ from edgedistill.store import stage
 from edgedistill.toolchain import subprocesses
 
 
-@stage(version=2)  # v2: curve.jsonl has kl; fewer pairs than one batch stop
+@stage(version=3)  # v3: pairs may ask for a lead, be softened, or be equal
 def align(out: Path, preferences: Preferences, teacher: Model, config: AlignConfig, seed: int) -> Teacher:
-    """Raise the odds of the chosen answers over the rejected ones.
+    """Raise the odds of the chosen answers over the rejected ones, and draw equal ones together.
 
-    Reads   Preferences: pairs with prompt, chosen, rejected; question and rationale level mixed
+    Reads   Preferences: pairs with prompt, chosen, rejected; question and rationale level mixed. What `strength` and
+            `label` of a pair ask of the loss: ml/pair_loss.py
     Leaves  model/ (adapter merged), curve.jsonl with loss, reward_margin, reward_accuracy and kl per step
     Raises  StageFailed when there are no pairs, or fewer than one batch
-            UsageError when there are fewer GPUs than processes
+            UsageError when there are fewer GPUs than processes, or they hold too little for the weights
     """
     from edgedistill.ml import alignment, training
 

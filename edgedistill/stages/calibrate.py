@@ -14,9 +14,9 @@ from edgedistill.files import write_json, write_rows
 from edgedistill.log import progress
 from edgedistill.models import Model
 from edgedistill.perplexity import Text
-from edgedistill.prompts import plain_prompt
 from edgedistill.sections import CalibrateConfig
 from edgedistill.shards import shard
+from edgedistill.stages.distill import plain_rows
 from edgedistill.store import stage
 from edgedistill.task import Task
 
@@ -27,7 +27,7 @@ _CHUNK_TOKENS = 512
 """What llama.cpp counts calibration text in."""
 
 
-@stage(version=1)
+@stage(version=2)  # v2: a large vocabulary no longer leaves most rows unmeasured
 def calibrate(
     out: Path,
     student: Model,
@@ -42,12 +42,15 @@ def calibrate(
     Reads   Tailored: task, question, rationale, in the student's chat template; or running text
     Leaves  rows.jsonl         part (importance, sensitivity, held_out), ids, begin (where the answer begins)
             imatrix.gguf       llama.cpp's importance matrix, of the rows of that part
-            sensitivity.jsonl  when `measures_tensors`: a line per matrix, see mix.py
-    Raises  StageFailed when no row is short enough
+            sensitivity.jsonl  when `measures_tensors`: a line per matrix, see mix.py; counts.json has the `positions`
+                               (tokens) that they were compared at
+    Raises  StageFailed when no row is short enough, or none has an answer
     """
     from edgedistill.ml import calibration
 
-    rows = calibration.rows(student.path, _pairs(source, tasks), _documents(source), config.max_tokens)
+    documents = source.documents() if isinstance(source, Text) else []
+    pairs = [] if isinstance(source, Text) else plain_rows(tasks, source)
+    rows = calibration.rows(student.path, pairs, documents, config.max_tokens)
     if not rows:
         raise StageFailed(f"calibrate: no row has 2 to {config.max_tokens} tokens", "raise `calibrate.max_tokens`")
     parts = _parts(Random(f"{seed}/calibrate").sample(rows, len(rows)), config)
@@ -60,19 +63,20 @@ def calibrate(
         with progress("calibrate: importance", len(parts["importance"])) as advance:
             found = calibration.importance(model, student.path, [ids for ids, _ in parts["importance"]], advance)
         imatrix_file.write(path, found, source=_name(source), chunk_tokens=_CHUNK_TOKENS)
-        if measures_tensors:
-            _measure(out, model, student.path, parts["sensitivity"], found)
+        positions = _measure(out, model, student.path, parts["sensitivity"], found) if measures_tensors else 0
     tokens = sum(len(ids) for ids, _ in parts["importance"])
     count = {part: len(own) for part, own in parts.items()}
-    summary = f"{tokens:,} tokens of {count['importance']:,} rows" + (", tensors measured" if measures_tensors else "")
-    write_json(out / "counts.json", {"rows": count["importance"], **count, "tokens": tokens, "summary": summary})
+    summary = f"{tokens:,} tokens of {count['importance']:,} rows, {count['held_out']:,} rows held out"
+    summary += f", tensors measured at {positions:,} tokens of others" if positions else ""
+    counts = {"rows": count["importance"], **count, "tokens": tokens, "positions": positions}
+    write_json(out / "counts.json", {**counts, "summary": summary})
     return Calibration(out)
 
 
 def _measure(
     out: Path, model: Any, path: Path, rows: list[tuple[list[int], int]], importance: Mapping[str, Importance]
-) -> None:
-    """One shard per matrix; a rerun goes on behind the last whole one."""
+) -> int:
+    """One shard per matrix; a rerun goes on behind the last whole one. Returns the tokens that are compared."""
     from edgedistill.ml.sensitivity import Sensitivity, matrices
 
     sensitivity, found = Sensitivity(model, rows, importance), matrices(model, path)
@@ -86,6 +90,7 @@ def _measure(
             lines += shard(out / "shards", number, make)
             advance(1)
     write_rows(out / "sensitivity.jsonl", lines)
+    return sensitivity.positions
 
 
 def _parts(rows: list[tuple[list[int], int]], config: CalibrateConfig) -> dict[str, list[tuple[list[int], int]]]:
@@ -98,18 +103,6 @@ def _parts(rows: list[tuple[list[int], int]], config: CalibrateConfig) -> dict[s
         parts[part] = rows[begin:end] or rows[-1:]
         begin = end
     return parts
-
-
-def _pairs(source: Tailored | Text, tasks: list[Task]) -> list[tuple[str, str]]:
-    """(prompt, answer) as the student was trained on them."""
-    if isinstance(source, Text):
-        return []
-    descriptions = {task.name: task.info.description for task in tasks}
-    return [(plain_prompt(descriptions[row.task], row.question), row.rationale) for row in source.rows()]
-
-
-def _documents(source: Tailored | Text) -> list[str]:
-    return source.documents() if isinstance(source, Text) else []
 
 
 def _name(source: Tailored | Text) -> str:

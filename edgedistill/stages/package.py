@@ -10,14 +10,14 @@ from edgedistill.artifacts import Calibration, Candidate, Candidates, Tailored
 from edgedistill.errors import UsageError
 from edgedistill.files import write_json, write_rows
 from edgedistill.models import Model
-from edgedistill.prompts import plain_prompt
 from edgedistill.sections import PackageConfig
+from edgedistill.stages.distill import plain_rows
 from edgedistill.store import stage
 from edgedistill.target import Target
 from edgedistill.task import Task
 
 
-@stage(version=2)  # v2: several exporters; a candidate may be a folder
+@stage(version=3)  # v3: the float file that GGUF candidates are made of is kept; mixes are measured
 def package(
     out: Path,
     student: Model,
@@ -41,16 +41,17 @@ def package(
     for exporter in exporters:
         _check_format(exporter.FORMAT, target)
     soundness.check(student)
-    rows = _rows(tailored, tasks)
+    rows = plain_rows(tasks, tailored) if tailored else []
     candidates: list[Candidate] = []
     for exporter, config in zip(exporters, configs, strict=True):
         more = {"calibration": calibration} if config.needs_calibration else {}
         candidates += exporter.export(out, student, target, config, rows, **more)
     write_rows(out / "candidates.jsonl", [asdict(candidate) for candidate in candidates])
-    smallest, largest = (pick(candidates, key=lambda c: c.bytes) for pick in (min, max))
-    count = f"{len(candidates)} candidate{'s' if len(candidates) != 1 else ''}"
-    summary = f"{count}, {_size(smallest)}" + (f" to {_size(largest)}" if len(candidates) > 1 else "")
-    write_json(out / "counts.json", {"rows": len(candidates), "summary": summary})
+    shipping = [candidate for candidate in candidates if candidate.ships]
+    smallest, largest = (pick(shipping, key=lambda c: c.bytes) for pick in (min, max))
+    count = f"{len(shipping)} candidate{'s' if len(shipping) != 1 else ''}"
+    summary = f"{count}, {_size(smallest)}" + (f" to {_size(largest)}" if len(shipping) > 1 else "")
+    write_json(out / "counts.json", {"rows": len(shipping), "summary": summary})
     return Candidates(out)
 
 
@@ -60,13 +61,6 @@ def _check_format(name: str, target: Target) -> None:
             f"target `{target.name}` has no runtime for {name}; it has: {', '.join(target.formats)}",
             "choose another `package.exporter` in the recipe, or add the format to the target's `formats`",
         )
-
-
-def _rows(tailored: Tailored | None, tasks: list[Task]) -> list[tuple[str, str]]:
-    """(prompt, answer) as the student was trained on them."""
-    descriptions = {task.name: task.info.description for task in tasks}
-    rows = tailored.rows() if tailored else ()
-    return [(plain_prompt(descriptions[row.task], row.question), row.rationale) for row in rows]
 
 
 def _size(candidate: Candidate) -> str:

@@ -9,12 +9,13 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from edgedistill import accuracy, golden, in_grammar, multiple_choice, parity, perplexity, prompts, shift
+from edgedistill import accuracy, golden, in_grammar, multiple_choice, perplexity, prompts, shift
 from edgedistill.accuracy import Questions, Taken
 from edgedistill.engine import Messages, open_engine
 from edgedistill.errors import UsageError
 from edgedistill.files import read_rows, write_rows
 from edgedistill.generic_prompts import PROMPTS
+from edgedistill.log import say
 from edgedistill.models import Model
 from edgedistill.perplexity import Reading, Text
 from edgedistill.sections import ValidateConfig
@@ -32,6 +33,8 @@ class Reference:
 
     model: Model
     golden: list[golden.GoldenCase]
+    along: HeldOut
+    """Its distributions at every position of the golden answers."""
     taken: Taken
     held_out: HeldOut
     habits: dict[str, str]
@@ -42,6 +45,8 @@ class Reference:
     """Tokens that the app reserves, at most those that it was trained for."""
     reading: Reading | None = None
     """Of the running text, where there is no task."""
+    left_out: tuple[str, ...] = ()
+    """Odd golden cases that it cannot be asked."""
 
     @property
     def said(self) -> list[Messages]:
@@ -76,17 +81,21 @@ def of(
     path = out / "golden.jsonl"
     with open_engine(student) as opened:
         engine: Any = opened
+        plain = _golden_questions(tasks, config.golden_cases + golden.SPARE, seed) or PROMPTS
+        asked = golden.conversations(plain, config.golden_cases)
         if not path.is_file():
-            plain = _golden_questions(tasks, config.golden_cases + golden.SPARE, seed) or PROMPTS
-            asked = golden.conversations(plain, config.golden_cases)
             size = {"count": config.golden_cases, "max_tokens": config.max_tokens, "context": config.context}
             cases = golden.make(asked, engine, **size)
             write_rows(path, [vars(case) for case in cases])
         kept = golden.from_rows(list(read_rows(path)))
+        if len(kept) < config.golden_cases:
+            say(f"  warning: the student can be asked {len(kept)} golden cases only, of {config.golden_cases}")
         return Reference(
             model=student,
             golden=kept,
-            taken=_taken(out, NAME, engine, questions, config),
+            left_out=tuple(golden.left_out(asked, kept)),
+            along=shift.along(engine, [(case.messages, case.answer or []) for case in kept]),
+            taken=taken(out, NAME, engine, questions, config),
             held_out=shift.held_out(
                 engine,
                 _held_out_conversations(questions, kept, seed),
@@ -95,7 +104,7 @@ def of(
             ),
             context=min(config.context, engine.context),
             habits=tokenization.habits(engine.as_read),
-            public=_public(out, NAME, engine, config),
+            public=public(out, NAME, engine, config),
             reading=perplexity.read(text, engine, config.context) if text else None,
         )
 
@@ -115,13 +124,15 @@ def _held_out_conversations(questions: Questions, cases: Sequence[golden.GoldenC
     return Random(f"{seed}/held out").sample(said, len(said))
 
 
-def _taken(out: Path, name: str, engine: Any, questions: Questions, config: ValidateConfig) -> Taken:
+def taken(out: Path, name: str, engine: Any, questions: Questions, config: ValidateConfig) -> Taken:
+    """One model's answers to the test items, in every way that the items and its runtime allow."""
     free = accuracy.answer(out, name, engine, questions)
     within = in_grammar.answer(out, name, engine, questions, free) if config.grammar else None
     return Taken(free, multiple_choice.choose(out, name, engine, questions), within)
 
 
-def _public(out: Path, name: str, engine: Any, config: ValidateConfig) -> dict[str, Any]:
+def public(out: Path, name: str, engine: Any, config: ValidateConfig) -> dict[str, Any]:
+    """One model's figures on the harness's tasks. Raises UsageError where the harness is not installed."""
     if not config.lm_eval:
         return {}
     if find_spec("lm_eval") is None:
@@ -132,38 +143,6 @@ def _public(out: Path, name: str, engine: Any, config: ValidateConfig) -> dict[s
 
     found: dict[str, Any] = harness.run(out, name, engine, config.lm_eval, config.lm_eval_items)
     return found
-
-
-def compare(
-    out: Path,
-    name: str,
-    engine: Any,
-    reference: Reference,
-    questions: Questions,
-    config: ValidateConfig,
-    found: parity.Parity,
-) -> dict[str, Any]:
-    """Accuracy and shift of one candidate, in the report's schema; nothing of a file without usable prompts. What
-    fails parity will not ship, so of its accuracy only the free answers are taken: they show what the fault does.
-    """
-    if not found.has_prompts:
-        return {"accuracy": None, "kl_mean": None, "kl_p99": None, "same_top1": None}
-    moved = shift.line(reference.held_out, engine)
-    if not questions.items:
-        read = perplexity.line(reference.reading, engine) if reference.reading else None
-        return {"accuracy": None, "text": read, **moved}
-    taken = (
-        _taken(out, name, engine, questions, config)
-        if found.passed
-        else Taken(accuracy.answer(out, name, engine, questions))
-    )
-    gate = config.gate if taken.likelihood else "generation"
-    line = accuracy.candidate_line(reference.taken, taken, questions.tasks, gate)
-    return {
-        "accuracy": line,
-        **moved,
-        "lm_eval": _public(out, name, engine, config) if found.passed else {},
-    }
 
 
 def forget(out: Path, name: str) -> None:

@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from edgedistill import gguf_file
+from edgedistill import gguf_file, models
 from edgedistill.errors import UsageError
 from edgedistill.toolchain import attention, subprocesses, tokenization
 
@@ -54,6 +54,8 @@ class Converter:
         from conversion import ModelBase, ModelType, get_model_architecture, get_model_class  # type: ignore[import-not-found]
 
         config = ModelBase.load_hparams(folder, False)
+        if "n_positions" in config:
+            config.setdefault("n_ctx", config["n_positions"])  # GPT-2: transformers 5 no longer saves both names
         architecture = get_model_architecture(config, ModelType.TEXT)
         inner = config.get("text_config") or {}
         self.is_tied: bool | None = inner.get("tie_word_embeddings", config.get("tie_word_embeddings"))
@@ -68,7 +70,9 @@ class Converter:
         _hide_tokens_beyond(tokenizer, inner.get("vocab_size", config.get("vocab_size")))
         self.pre, self.is_recognized = "default", True
         self.has_sentencepiece = (folder / "tokenizer.model").is_file() and find_spec("sentencepiece") is not None
-        self._set_vocabulary: Callable[[Any], None] = self._class.set_vocab
+        self._config = config
+        self._own_way: Callable[[Any], None] = self._class.set_vocab
+        self._way = self._own_way
         self._lay_over()
         attention.lay_over(self._class, architecture, config)
 
@@ -84,7 +88,9 @@ class Converter:
             return self.pre
 
         def set_vocab(model: Any) -> None:
-            self._set_vocabulary(model)
+            self._way(model)
+            if self._way is self._class._set_vocab_llama_hf:
+                model.gguf_writer.add_add_space_prefix(_puts_a_space_first(self.tokenizer))
             _set_special_tokens(model.gguf_writer, self.folder, self.tokenizer)
 
         self._class.get_vocab_base_pre = pre
@@ -96,24 +102,35 @@ class Converter:
     def make(self, out: Path) -> Any:
         import gguf
 
-        model = self._class(self.folder, gguf.LlamaFileType.MOSTLY_F16, out, model_name=self.name)
+        model = self._class(
+            self.folder, gguf.LlamaFileType.MOSTLY_F16, out, model_name=self.name, hparams=dict(self._config)
+        )
+        for name in models.buffers_of(self.folder):
+            model.model_tensors.pop(name, None)  # the GPT-2 class means to leave masks out, and stops at their names
         if self.is_tied:
             # transformers ignores a stored head where the config ties it to the embedding; the converter would use it.
             model.model_tensors.pop("lm_head.weight", None)
         return model
 
     def write_vocabulary(self, out: Path) -> None:
-        """A file without weights. Some classes insist on `tokenizer.model`, which transformers 5 no longer saves; then
-        the two ways that read tokenizer.json are tried."""
-        ways = (self._set_vocabulary, self._class._set_vocab_llama_hf, self._class._set_vocab_gpt2)
-        for way in ways:
-            self._set_vocabulary = way
+        """A file without weights, in the first way that can read the tokenizer."""
+        for way in self._ways():
+            self._way = way
             try:
                 self.make(out).write_vocab()
                 return
-            except (FileNotFoundError, TypeError) as error:
+            except (FileNotFoundError, TypeError, ValueError) as error:  # Phi-3: a ValueError for a missing file
                 reason = error
         raise UsageError(f"llama.cpp's converter cannot read the tokenizer: {reason}")
+
+    def _ways(self) -> list[Callable[[Any], None]]:
+        """The class's own way, and the two that read tokenizer.json. Classes of models with a SentencePiece tokenizer
+        insist on `tokenizer.model`, which transformers 5 no longer saves, or without it take every tokenizer for a
+        byte-level one (Gemma 3)."""
+        ways = [self._own_way, self._class._set_vocab_llama_hf, self._class._set_vocab_gpt2]
+        if not self.has_sentencepiece and _falls_back_to_bytes(self.folder):
+            ways[:2] = reversed(ways[:2])
+        return ways
 
     def expected(self, rows: Sequence[str]) -> dict[str, list[int]]:
         """Text -> ids of the Hugging Face tokenizer: one rendered conversation, the test texts, the recipe's own rows,
@@ -127,6 +144,18 @@ class Converter:
         """What the Hugging Face tokenizer does to text, and llama.cpp does not."""
         found = tokenization.habits(lambda text: tokenization.as_read(self.tokenizer, text))
         return [f"{name}: {habit}" for name, habit in found.items()]
+
+
+def _falls_back_to_bytes(folder: Path) -> bool:
+    """Whether tokenizer.json holds a SentencePiece kind of BPE: unknown characters become bytes."""
+    path = folder / "tokenizer.json"
+    return path.is_file() and bool(json.loads(path.read_text(encoding="utf-8"))["model"].get("byte_fallback"))
+
+
+def _puts_a_space_first(tokenizer: Any) -> bool:
+    """Llama 2 reads `a` as ` a`; Gemma as it is."""
+    (first, *_) = tokenizer.tokenize("a")
+    return str(first).startswith("\u2581")
 
 
 def _hide_tokens_beyond(tokenizer: Any, rows: int | None) -> None:
@@ -145,22 +174,23 @@ def _no_sentencepiece(model: Any, add_to_gguf: bool = True) -> None:
 def _choose_splitting_rule(converter: Converter, vocabulary: Path, sources: Path, rows: Sequence[str]) -> str:
     """Set `converter.pre`; what the user should know, empty when there is nothing.
 
-    A tokenizer that the converter knows by hash has a rule that was made for it; where that one differs on a text, the
-    text is named and parity decides. A rule of our choosing must give the ids of every text.
+    A tokenizer that the converter knows by hash has a rule that was made for it. Where that one differs on a text, or
+    there is none, the rule that gives the ids of every text is taken.
+
+    Raises  UsageError where no rule does
     """
-    expected, said = converter.expected(rows), converter.warnings()
-    if gguf_file.read(vocabulary).metadata["tokenizer.ggml.model"] == "gpt2" and not converter.is_recognized:
-        converter.pre = _fitting_rule(vocabulary, expected, sources, converter.folder)
-        return "; ".join(said)
-    differing = tokenization.first_difference(vocabulary, expected)
-    if differing and converter.pre == "default":
+    differing = None
+    if converter.is_recognized:
+        differing = tokenization.first_difference(vocabulary, converter.expected(rows))
+        converter.is_recognized = differing is None
+    if not converter.is_recognized and gguf_file.read(vocabulary).metadata["tokenizer.ggml.model"] == "gpt2":
+        converter.pre = _fitting_rule(vocabulary, converter.expected(rows), sources, converter.folder)
+    elif differing:
         raise UsageError(
             f"llama.cpp cannot reproduce this tokenizer: its token ids differ first on {differing}",
             "put the model's original tokenizer.model beside tokenizer.json, or choose another student",
         )
-    if differing:
-        said.append(f"llama.cpp and the Hugging Face tokenizer differ on {differing}")
-    return "; ".join(said)
+    return "; ".join(converter.warnings())
 
 
 def _fitting_rule(vocabulary: Path, expected: dict[str, list[int]], sources: Path, folder: Path) -> str:

@@ -27,7 +27,10 @@ def build(request: dict[str, Any]) -> dict[str, Any]:
     Raises   UsageError for a model that the builder does not know
     """
     for asked in request["builds"]:
-        write(Path(request["model"]), Path(asked["out"]), asked["precision"], asked["options"])
+        out = Path(asked["out"])
+        part = out.with_name(f"{out.name}.part")  # under its own name it is whole, also where the next one fails
+        write(Path(request["model"]), part, asked["precision"], asked["options"])
+        part.rename(out)
     return {}
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edgedistill import onnx_file, onnx_search
-from edgedistill.files import read_json, size_of, write_rows
+from edgedistill.files import size_of, write_rows
 from edgedistill.onnx_search import Reference
 from edgedistill.shards import shard_path
 from edgedistill.toolchain import genai_builder, subprocesses
@@ -18,8 +18,8 @@ from edgedistill.toolchain import genai_builder, subprocesses
 def search(request: dict[str, Any]) -> dict[str, Any]:
     """One shard per build, with one row per accuracy level, which share the weights. Finished shards are kept.
 
-    request  model, scratch, shards: folders; format; levels; rows: JSON file of (prompt, answer); builds: the fields of
-             a row, and `precision` and `options` of the builder
+    request  model, scratch, shards: folders; format; levels; rows: (prompt, answer); builds: the fields of a row, and
+             `precision` and `options` of the builder
     """
     folder, scratch = Path(request["shards"]), Path(request["scratch"])
     floats: Reference | None = None
@@ -29,7 +29,7 @@ def search(request: dict[str, Any]) -> dict[str, Any]:
         if floats is None:
             exact = scratch / "exact"
             genai_builder.write(Path(request["model"]), exact, "fp32", {})
-            floats = onnx_search.reference(exact, request["format"], read_json(Path(request["rows"])))
+            floats = onnx_search.reference(exact, request["format"], request["rows"])
             shutil.rmtree(exact)
         write_rows(shard_path(folder, number), _rows(request, asked, scratch / "tried", floats))
     return {}

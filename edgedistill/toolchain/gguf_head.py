@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from edgedistill import gguf_file
-from edgedistill.errors import IntegrityError, StageFailed, UsageError
+from edgedistill.errors import IntegrityError, StageFailed, TimedOut, UsageError
 from edgedistill.toolchain import subprocesses
 
 LIMIT_S = 60
-"""Of wall clock; a vocabulary of 260,000 tokens takes half a second."""
+"""Of processor time; a vocabulary of 260,000 tokens takes half a second."""
+_PATIENCE = 10
+"""Times as much of wall clock: a machine may be busy."""
 MEMORY_MIB = 1024
 """Address space; that vocabulary takes 150 MiB."""
 
@@ -23,7 +25,8 @@ MEMORY_MIB = 1024
 def check(path: Path) -> None:
     """Refuse a file whose head is damaged, cut short, crafted, or at odds with itself.
 
-    Raises  UsageError when there is no such file, IntegrityError with what is wrong with it
+    Raises  UsageError when there is no such file, IntegrityError with what is wrong with it, TimedOut on a machine that
+            is too busy to say
     """
     try:
         known = path.stat()
@@ -38,7 +41,10 @@ def _problem(path: Path, size: int, changed_ns: int) -> str:
     """What is wrong with a file that has this size and time; empty when nothing is."""
     request = {"path": str(path), "memory_mib": MEMORY_MIB, "cpu_s": LIMIT_S}
     try:
-        problem: str = subprocesses.run(__name__, request, f"reading the head of {path.name}", LIMIT_S)["found"]
+        found = subprocesses.run(__name__, request, f"reading the head of {path.name}", _PATIENCE * LIMIT_S)
+        problem: str = found["found"]
+    except TimedOut:
+        raise
     except StageFailed as failed:
         within = f"{LIMIT_S} s and {MEMORY_MIB} MiB"
         return f"{path} is not a whole GGUF file: its head cannot be read within {within}\n{failed.problem}"

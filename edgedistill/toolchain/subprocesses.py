@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from edgedistill.errors import EdgeDistillError, StageFailed, UsageError
+from edgedistill.errors import EdgeDistillError, StageFailed, TimedOut, UsageError
 from edgedistill.log import say
 
 Step = Callable[[dict[str, Any]], dict[str, Any]]
@@ -29,6 +29,9 @@ _SETTINGS = {
     "TOKENIZERS_PARALLELISM": "false",
     "GGML_NO_BACKTRACE": "1",  # llama.cpp would start a debugger to print one
 }
+
+_PARENT = "EDGEDISTILL_PARENT"
+"""Environment variable: id of the process that started a step."""
 
 _LAUNCHER = f"""
 from {__name__} import end_with_parent
@@ -43,18 +46,18 @@ def run(module: str, request: dict[str, Any], what: str, limit_s: float) -> dict
     """Run a module's step in a new interpreter and return its result.
 
     Raises  the UsageError or StageFailed that the step raised; StageFailed with the last lines it printed when it
-            crashed or took more than `limit_s` seconds
+            crashed, TimedOut when it took more than `limit_s` seconds
     """
     with tempfile.TemporaryDirectory(prefix="edgedistill-") as scratch:
         answer = Path(scratch) / "answer.json"
-        command = [sys.executable, "-P", "-m", module, json.dumps(request), str(answer)]
-        environment = {**os.environ, **_SETTINGS, "PYTHONPATH": _paths()}
+        command = [sys.executable, "-P", "-m", module, _asked(scratch, request), str(answer)]
+        environment = {**os.environ, **_SETTINGS, _PARENT: str(os.getpid()), "PYTHONPATH": _paths()}
         # -P: a file in the user's folder that is called like a library is not imported in its place.
         with (Path(scratch) / "log").open("w+", encoding="utf-8", errors="replace") as log:
             try:
                 code = subprocess.run(command, env=environment, stdout=log, stderr=log, timeout=limit_s).returncode
             except subprocess.TimeoutExpired:
-                raise StageFailed(f"{what} took longer than {limit_s:,.0f} s and was stopped") from None
+                raise TimedOut(f"{what} took longer than {limit_s:,.0f} s and was stopped") from None
             if code or not answer.is_file():
                 raise StageFailed(f"{what} failed (exit code {code}). Its last words:\n{_last_lines(log.name)}")
         result: dict[str, Any] = json.loads(answer.read_text(encoding="utf-8"))
@@ -74,8 +77,9 @@ def run_together(
     with tempfile.TemporaryDirectory(prefix="edgedistill-") as scratch:
         answer = Path(scratch) / "answer.json"
         command = [sys.executable, "-P", "-c", _LAUNCHER, *_launch_options(processes, threads)]
-        command += ["-m", module, json.dumps(request), str(answer)]
-        environment = {**os.environ, **_SETTINGS, "PYTHONPATH": _paths(), "PYTHONSAFEPATH": "1"}
+        command += ["-m", module, _asked(scratch, request), str(answer)]
+        environment = {**os.environ, **_SETTINGS, _PARENT: str(os.getpid())}
+        environment |= {"PYTHONPATH": _paths(), "PYTHONSAFEPATH": "1"}
         with subprocess.Popen(
             command,
             env=environment,
@@ -93,6 +97,13 @@ def run_together(
             raise StageFailed(f"{what} failed in {processes} processes. Last words:\n{words}")
         result: dict[str, Any] = json.loads(answer.read_text(encoding="utf-8"))
     return _result(result)
+
+
+def _asked(scratch: str, request: dict[str, Any]) -> str:
+    """The request as a file: Linux allows an argument of a command no more than 128 KiB."""
+    path = Path(scratch) / "request.json"
+    path.write_text(json.dumps(request), encoding="utf-8")
+    return str(path)
 
 
 def _launch_options(processes: int, threads: int | None) -> list[str]:
@@ -141,11 +152,11 @@ def _result(result: dict[str, Any]) -> dict[str, Any]:
 
 
 def main(step: Step) -> None:
-    """What the new interpreter does: `python -m MODULE REQUEST ANSWER_FILE`. Of several, the first one answers."""
+    """What the new interpreter does: `python -m MODULE REQUEST_FILE ANSWER_FILE`. Of several, the first one answers."""
     end_with_parent()
     request, answer = sys.argv[1:]
     try:
-        result = step(json.loads(request))
+        result = step(json.loads(Path(request).read_text(encoding="utf-8")))
     except EdgeDistillError as error:
         result = {"problem": error.problem, "hint": error.hint, "is_stage_failed": isinstance(error, StageFailed)}
     if os.environ.get("RANK", "0") == "0":
@@ -159,6 +170,9 @@ def end_with_parent() -> None:
         import signal
 
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+    parent = os.environ.pop(_PARENT, "")  # not for the processes that this one starts
+    if parent and os.getppid() != int(parent):
+        raise SystemExit("the build that started this step has ended")  # before it could be told
 
 
 def _last_lines(log: str) -> str:

@@ -7,8 +7,8 @@
 The model is a Llama of 0.5 billion random weights with the embedded student's tokenizer, made at the start. The tools
 are built once by `python tests/bench/llama_tools.py`; without them their rows are left out with that reason. Both sides
 of a row take turns, each in a process of its own, and the ratio is the median over the rounds with the range in
-brackets. Memory is the largest sum of resident sizes of a side's processes, sampled every 20 ms. Run it on an idle
-machine.
+brackets. Memory is the largest sum of a side's processes, sampled every 20 ms; what processes share counts once (PSS).
+Run it on an idle machine. ROUNDS and ITEMS in the environment make it shorter.
 
     convert    Hugging Face folder -> Q4_K_M: the exporter against convert_hf_to_gguf.py and then llama-quantize
     several    F16, Q8_0, Q4_K_M and Q4_0 from one conversion, against the same tools
@@ -42,7 +42,7 @@ import llama_tools
 import psutil
 
 from edgedistill.engine import user
-from edgedistill.exporters import gguf
+from edgedistill.exporters import gguf, onnx_genai
 from edgedistill.files import read_rows
 from edgedistill.models import Model
 from edgedistill.prompts import plain_prompt
@@ -54,8 +54,8 @@ REPO = Path(__file__).parents[2]
 STUDENT = REPO / "recipes" / "quickstart" / "models" / "student"
 IS_SMALL = bool(os.environ.get("SMALL"))
 LAYERS, WIDTH = (4, 512) if IS_SMALL else (30, 1024)
-ROUNDS = 1 if IS_SMALL else 3
-ITEMS, NEW_TOKENS = (20, 16) if IS_SMALL else (500, 24)
+ROUNDS = int(os.environ.get("ROUNDS") or (1 if IS_SMALL else 3))
+ITEMS, NEW_TOKENS = int(os.environ.get("ITEMS") or (20 if IS_SMALL else 500)), 16 if IS_SMALL else 24
 CHUNKS, CHUNK = (4, 512) if IS_SMALL else (64, 512)
 SEVERAL = ("F16", "Q8_0", "Q4_K_M", "Q4_0")
 MIB = 1 << 20
@@ -187,16 +187,18 @@ def _evaluated(what: str, model: Path, out: Path, quant: str, goal: str) -> list
 
 
 def disk(model: Path, folder: Path) -> list[Row]:
-    """An export of which the float file is no candidate, one of which it is, and one that fails in the middle."""
+    """An export of which the float file is no candidate, one of which it is, one to ONNX, whose float file has 32 bits,
+    and one that fails in the middle."""
     rows: list[Row] = []
     for what, quants in (("without F16", ("Q8_0", "Q4_K_M")), ("with F16", SEVERAL)):
         out = folder / "disk"
         shutil.rmtree(out, ignore_errors=True)
         most = watched([self_command("export", out, model, *quants)], disk=out).disk
         kept = sum(path.stat().st_size for path in out.glob("*.gguf"))
-        floats = 0 if "F16" in quants else float_bytes(model)
-        ratio = f"{most / (kept + floats):.3f}x"
-        rows.append((f"disk, {what}", f"{most / MIB:,.0f} MiB", f"{(kept + floats) / MIB:,.0f} MiB", ratio, "<= 1x"))
+        rows.append(_disk_row(what, most, kept))
+    out = folder / "onnx"
+    most = watched([self_command("export-onnx", out, model)], disk=out).disk
+    rows.append(_disk_row("ONNX", most, _on_disk(out)))
     out = folder / "failed"
     failed = subprocess.run(
         self_command("export-with-little-room", out, model, "Q8_0", "Q4_K_M"), stderr=subprocess.DEVNULL
@@ -205,6 +207,11 @@ def disk(model: Path, folder: Path) -> list[Row]:
     assert failed.returncode != 0, "there was room for all of it"
     rows.append(("a failed candidate leaves", f"{len(left)} files", "", "", "0"))
     return rows
+
+
+def _disk_row(what: str, most: int, kept: int) -> Row:
+    """kept  bytes of the float file and the candidates"""
+    return f"disk, {what}", f"{most / MIB:,.0f} MiB", f"{kept / MIB:,.0f} MiB", f"{most / kept:.3f}x", "<= 1x"
 
 
 PARTS: dict[str, Callable[[Path, Path], list[Row]]] = {
@@ -263,14 +270,14 @@ def _memory(pid: int) -> int:
     try:
         process = psutil.Process(pid)
         for one in (process, *process.children(recursive=True)):
-            total += one.memory_info().rss
+            total += one.memory_full_info().pss
     except psutil.NoSuchProcess:
         pass  # ended while we looked
     return total
 
 
 def _on_disk(folder: Path) -> int:
-    """Bytes of all files, the linked ones of the model left out: they take no room."""
+    """Bytes of all files; the links to the model's weights take no room."""
     total = 0
     for place, _, names in os.walk(folder):  # unlike rglob, it passes over folders that go while we look
         for name in names:
@@ -295,6 +302,12 @@ def _target() -> Target:
 def export(out: str, model: str, *quants: str) -> None:
     config = gguf.Config.model_validate({"quants": list(quants)})
     gguf.export(Path(out), Model(Path(model), "bench"), _target(), config)
+
+
+def export_onnx(out: str, model: str) -> None:
+    wanted = {"quants": ["F32", "INT4"], "block_size": [32], "algorithm": ["rtn"], "accuracy_level": [4]}
+    config = onnx_genai.Config.model_validate(wanted)
+    onnx_genai.export(Path(out), Model(Path(model), "bench"), _target(), config)
 
 
 def export_with_little_room(out: str, model: str, *quants: str) -> None:
@@ -374,6 +387,7 @@ def answer_theirs(file: str) -> None:
 
 SIDES: dict[str, Callable[..., None]] = {
     "_export": export,
+    "_export-onnx": export_onnx,
     "_export-with-little-room": export_with_little_room,
     "_stock-converter": stock_converter,
     "_imatrix": own_imatrix,

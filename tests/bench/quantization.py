@@ -1,7 +1,10 @@
 """What each type costs the quickstart's student: prints the README's table of quantizations.
 
-    edgedistill build --target host --runs RUNS                         once, for the student and its tailored rows
-    python tests/bench/quantization.py RUNS [--items 400] [--only Q4_0,Q4_K_M]
+    edgedistill build --target rpi5                                     once, for the student and its tailored rows
+    python tests/bench/quantization.py [RUNS] [--items 400] [--only Q4_0,Q4_K_M]
+
+RUNS is the folder of that build, `runs` in the current folder where none is given; without a student in it this is left
+out, with that reason.
 
 Every type of llama.cpp's is made without and with the importance matrix of the tailored rows, and so is a mix of at
 most the same bits per weight, its types chosen per tensor by measured sensitivity.
@@ -89,16 +92,18 @@ def _answers(engine: Any, calibration: Calibration) -> Iterator[Any]:
         yield engine.next_log_probs(ids)[begin - 1 : -1]
 
 
-def _built(runs: Path) -> tuple[Tailored, Model, list[Task], Recipe]:
-    """The newest student in a folder of quickstart builds, and the rows that it was trained on."""
-    manifests = sorted((runs / "distill").glob("*/manifest.json"), key=lambda path: path.stat().st_mtime)
-    if not manifests:
-        raise click.UsageError(f"{runs} holds no student; `edgedistill build --target host --runs {runs}` makes one")
+def _built(runs: Path) -> tuple[Tailored, Model, list[Task], Recipe] | None:
+    """The newest quickstart student in a folder of builds, and the rows that it was trained on; None where there is
+    none."""
     made = recipe.load("quickstart")
     tasks, _, base = inputs.open_all(made)
-    identity = read_json(manifests[-1])["identity"]["inputs"]
-    rows, key = identity["tailored"]["artifact"], manifests[-1].parent.name
-    return Tailored(runs / "tailor" / rows, rows), Student(manifests[-1].parent, key).model(base), tasks, made
+    for manifest in sorted((runs / "distill").glob("*/manifest.json"), key=lambda path: -path.stat().st_mtime):
+        given = read_json(manifest)["identity"]["inputs"]
+        rows = given["tailored"].get("artifact", "")
+        if given["student"].get("model") == base.key and (runs / "tailor" / rows / "manifest.json").is_file():
+            student = Student(manifest.parent, manifest.parent.name).model(base)
+            return Tailored(runs / "tailor" / rows, rows), student, tasks, made
+    return None
 
 
 def _made(entry: QuantEntry, source: Path, calibration: Calibration | None, judge: Judge) -> Measured | None:
@@ -109,7 +114,7 @@ def _made(entry: QuantEntry, source: Path, calibration: Calibration | None, judg
             return None
     planned = quantized.plan(entry, source, calibration)
     file = judge.folder / f"{planned.name}{'' if calibration else '-plain'}.gguf"
-    quantized.make(source, planned, file, _LIMIT_S, lambda made, to: made.replace(to))
+    quantized.make(source, planned, file, _LIMIT_S)
     measured = judge.measure(file, file.stem)
     file.unlink()
     return measured
@@ -128,11 +133,15 @@ def _row(name: str, plain: Measured | None, weighed: Measured, mix: Measured | N
 
 
 @click.command()
-@click.argument("runs", type=click.Path(path_type=Path, exists=True))
+@click.argument("runs", type=click.Path(path_type=Path), default="runs")
 @click.option("--items", default=400, help="Test items that are answered.")
 @click.option("--only", default="", help="Some types, with commas between them.")
 def main(runs: Path, items: int, only: str) -> None:
-    tailored, student, tasks, made = _built(runs)
+    built = _built(runs)
+    if built is None:
+        print(f"left out: {runs} holds no student of quickstart; `edgedistill build --target rpi5` makes one")
+        return
+    tailored, student, tasks, made = built
     quants = only.split(",") if only else [name for name in QUANTS if name not in ("F16", "BF16")]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -12,12 +12,16 @@ run on the exact mode's own answers, which a greedy student would give again, wi
              Only pairs count whose exact gap is at least --gap
     order    any two drafts of a question, as far apart, that are found in the same order
     gap kept the exact gap of the pairs that the race makes, as a share of the exact mode's
+
+Above the races stands how the exact mode agrees with itself in the same figures: with what it would have found on other
+items like its own, drawn from them with replacement. Nobody's decisions are more certain than that.
 """
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from random import Random
 from statistics import fmean
 
 from edgedistill import pairs, racing, scoring, task
@@ -58,6 +62,12 @@ class Exact:
         raced = racing.race(self.questions, self.costs, budget, seed, ask)
         found = [estimate.score for estimate in racing.estimates(raced.credits)]
         return found, tokens / self.tokens.whole, answers / sum(map(len, self.rows))
+
+    def on_other_items(self, seed: int) -> list[float]:
+        """Scores on as many items, drawn from the exam's own with replacement."""
+        items = len(self.rows[0])
+        drawn = Random(seed).choices(range(items), k=items)
+        return [fmean(row[item] for item in drawn) for row in self.rows]
 
     def rationale_level(self, found: list[float], gap: float) -> tuple[int, int, list[float]]:
         """Decisions that are the same, decisions, and the share of each gap that is kept."""
@@ -128,6 +138,8 @@ def main() -> None:
     given = parser.parse_args()
     print("task          budget   tokens   answers   same (rationales)    order            gap kept   same (questions)")
     for name, exact in load(given.drafts, given.preferences, given.tasks, given.student).items():
+        again = [exact.on_other_items(seed) for seed in range(given.seeds)]
+        print(f"{name:12}  itself   1.000    1.000     {agreement(exact, again, given.gap)}")
         for budget in given.budgets:
             try:
                 racing.check(exact.costs, budget)
@@ -135,22 +147,27 @@ def main() -> None:
                 print(f"{name:12}  {budget:<6g}   {too_small}")
                 continue
             raced = [exact.race(budget, seed) for seed in range(given.seeds)]
-            levels = [exact.rationale_level(found, given.gap) for found, _, _ in raced]
-            questions = [exact.question_level(found, given.gap, 50) for found, _, _ in raced]
-            orders = [exact.order(found, given.gap) for found, _, _ in raced]
-            right, apart = sum(one for one, _ in orders), sum(total for _, total in orders)
-            same, total = sum(level[0] for level in levels), sum(level[1] for level in levels)
-            kept = fmean([share for level in levels for share in level[2]] or [1.0])
-            others, of = sum(same for same, _ in questions), sum(total for _, total in questions)
             share, answers = fmean([tokens for _, tokens, _ in raced]), fmean([asked for _, _, asked in raced])
-            cells = [
-                f"{name:12}  {budget:<6g}   {share:.3f}    {answers:.3f}    ",
-                f"{same / max(1, total):.3f} of {total:<5}      ",
-                f"{right / max(1, apart):.3f} of {apart:<5}  ",
-                f"{kept:.3f}     ",
-                f"{others / max(1, of):.3f} of {of}",
-            ]
-            print(" ".join(cells))
+            agreed = agreement(exact, [found for found, _, _ in raced], given.gap)
+            print(f"{name:12}  {budget:<6g}   {share:.3f}    {answers:.3f}     {agreed}")
+
+
+def agreement(exact: Exact, scores: list[list[float]], gap: float) -> str:
+    """The figures of several estimates of the scores against the exact ones, all together."""
+    levels = [exact.rationale_level(found, gap) for found in scores]
+    questions = [exact.question_level(found, gap, 50) for found in scores]
+    orders = [exact.order(found, gap) for found in scores]
+    right, apart = sum(one for one, _ in orders), sum(total for _, total in orders)
+    same, total = sum(level[0] for level in levels), sum(level[1] for level in levels)
+    kept = fmean([share for level in levels for share in level[2]] or [1.0])
+    others, of = sum(same for same, _ in questions), sum(total for _, total in questions)
+    cells = [
+        f"{same / max(1, total):.3f} of {total:<5}      ",
+        f"{right / max(1, apart):.3f} of {apart:<5}  ",
+        f"{kept:.3f}     ",
+        f"{others / max(1, of):.3f} of {of}",
+    ]
+    return " ".join(cells)
 
 
 if __name__ == "__main__":

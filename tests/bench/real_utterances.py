@@ -1,7 +1,9 @@
 """How good is a bundle of `quickstart` on real people's words? Prints intent accuracy and exact match with intervals.
 
     python tests/bench/real_utterances.py [BUNDLE] [FILE.jsonl.gz]
+    python tests/bench/real_utterances.py --as-test-items DIR
 
+The second writes them as DIR/home.jsonl, for `edgedistill methods --recipe quickstart --test-items DIR`.
 BUNDLE is dist/quickstart-rpi5 when it is not named. The utterances were never trained on and are not part of the
 project: FILE is `test-public.jsonl.gz` of the home NLU data (Liu et al. 2019, arXiv:1903.05566, CC BY 4.0), by default
 the copy beside the repository. Only the intents that the recipe knows are asked; slots count as annotated there.
@@ -13,10 +15,12 @@ import gzip
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 from edgedistill import task
 from edgedistill.engine import user
 from edgedistill.engines.llama import open_file
+from edgedistill.files import write_rows
 from edgedistill.prompts import extract_answer, plain_prompt
 from edgedistill.statistics import wilson
 
@@ -32,14 +36,11 @@ INTENTS = frozenset(
 
 def main(bundle: Path, data: Path) -> None:
     home = task.load(REPO / "recipes/quickstart/home")
-    with gzip.open(data, "rt", encoding="utf-8") as lines:
-        rows = [row for row in map(json.loads, lines) if row["intent"] in INTENTS]
+    rows = known(data)
     with open_file(bundle / "model.gguf", context=512) as engine:
         asked = [user(plain_prompt(home.info.description, row["utterance"])) for row in rows]
         given = [extract_answer(text) for text in engine.generate(asked, max_tokens=96)]
-    expected = [
-        json.dumps({"intent": row["intent"], **{slot["slot"]: slot["value"] for slot in row["slots"]}}) for row in rows
-    ]
+    expected = [answer(row) for row in rows]
     print(f"{bundle.name} on {data.name}, {len(INTENTS)} intents\n\nfigure            value   95% interval    n")
     exact = sum(home.grader.is_right(one, right) for one, right in zip(given, expected, strict=True))
     intents = sum(_intent(one) == row["intent"] for one, row in zip(given, rows, strict=True))
@@ -53,6 +54,23 @@ def main(bundle: Path, data: Path) -> None:
             print(f"  {row['utterance']}\n    given    {one}\n    expected {right}")
 
 
+def known(data: Path) -> list[dict[str, Any]]:
+    """The utterances whose intent the recipe knows."""
+    with gzip.open(data, "rt", encoding="utf-8") as lines:
+        return [row for row in map(json.loads, lines) if row["intent"] in INTENTS]
+
+
+def answer(row: dict[str, Any]) -> str:
+    """The annotation as the action that the student is to give."""
+    return json.dumps({"intent": row["intent"], **{slot["slot"]: slot["value"] for slot in row["slots"]}})
+
+
+def as_test_items(data: Path, folder: Path) -> None:
+    """Leaves home.jsonl: id, question, answer."""
+    items = [{"id": f"real-{row['id']}", "question": row["utterance"], "answer": answer(row)} for row in known(data)]
+    print(f"{write_rows(folder / 'home.jsonl', items)}: {len(items)} utterances")
+
+
 def _intent(answer: str | None) -> str | None:
     try:
         action = json.loads(answer or "")
@@ -62,6 +80,8 @@ def _intent(answer: str | None) -> str | None:
 
 
 if __name__ == "__main__":
+    if "--as-test-items" in sys.argv:
+        sys.exit(as_test_items(DATA, Path(sys.argv[sys.argv.index("--as-test-items") + 1])))
     paths = [Path(argument) for argument in sys.argv[1:] if not argument.startswith("--")]
     paths += [BUNDLE, DATA][len(paths) :]
     missing = [path for path in (paths[0] / "model.gguf", paths[1]) if not path.is_file()]

@@ -22,6 +22,9 @@ QUESTIONS = [
 ]
 HOST = Device(name="host", title="this machine", soc="", triple="native", cpu="native", threads=1)
 CONTEXT, ANSWER = 256, 8
+CONDITIONS = {
+    "context": CONTEXT, "max_tokens": ANSWER, "first_token_kl_max": 0.5, "answer_kl_max": 0.2, "answer_tokens": 6.4,
+}  # fmt: skip
 PREDICTED = {
     "first_token_ms": {"p50": 5.0, "low": 3.0, "high": 8.0},
     "decode_tok_s": {"p50": 700.0, "low": 400.0, "high": 1400.0},
@@ -79,7 +82,7 @@ def bundle_of(tiny_llama, golden_cases, tmp_path) -> Bundle:
             chosen=_chosen(candidate),
             student={},
             budgets=tuple(_budget(name, *limit) for name, limit in LIMITS.items()),
-            conditions={"context": CONTEXT, "max_tokens": ANSWER, "first_token_kl_max": 0.5, "answer_tokens": 6.4},
+            conditions=CONDITIONS,
             lineage=Lineage(
                 recipe="tiny", student=Origin(name="tiny", sha256="0" * 64, licence="apache-2.0"), tuned="t", data=()
             ),
@@ -95,8 +98,12 @@ def bundle_of(tiny_llama, golden_cases, tmp_path) -> Bundle:
     return make
 
 
+_NOT_TOLD = ("parameters", "read_bytes", "ships")
+"""What `validate` does not tell of a candidate."""
+
+
 def _chosen(candidate: Candidate) -> dict[str, Any]:
-    described = {key: value for key, value in asdict(candidate).items() if key not in ("parameters", "read_bytes")}
+    described = {key: value for key, value in asdict(candidate).items() if key not in _NOT_TOLD}
     memory = {"peak": 40.0, "low": 1.0, "high": 60.0, "evidence": "predicted"}
     parity = {"cases": 8, "prompt_text": 8, "token_ids": 8, "greedy_text": 8, "first_token_kl_max": 0.0, "passed": True}
     told = {"accuracy": None, "latency": PREDICTED, "memory_mib": memory, "parity": parity}

@@ -18,7 +18,7 @@ from edgedistill.errors import DeviceError, UsageError
 from edgedistill.exporters import onnx_genai
 from edgedistill.exporters.onnx_genai import Config
 from edgedistill.models import Model
-from edgedistill.predictor import calibration
+from edgedistill.predictor import own_board
 from edgedistill.target import Target
 
 TARGET = Target(name="t", title="t", soc="t", triple="native", cpu="native", formats=("onnx_genai",))
@@ -49,10 +49,11 @@ def test_the_command_measures_grades_and_tells(onnx_bundle):
     assert {budget["verdict"] for budget in report["budgets"]} == {"met"}
     manifest = open_bundle(onnx_bundle)
     assert manifest.benchmark is not None and manifest.benchmark["parity"]["passed"]
+    assert 0 <= manifest.benchmark["parity"]["answer_kl_mean"] < 0.002, "the limit of float files"
     beside = onnx_bundle.with_name(f"{onnx_bundle.name}.report.json")
     assert json.loads(beside.read_text()) == report
     is_quiet = line["latency"]["conditions"]["noisy"] is None
-    assert (calibration.stored("host") is not None) is is_quiet
+    assert (own_board.stored("host") is not None) is is_quiet
 
 
 def test_times_count_what_was_asked_for(onnx_bundle):

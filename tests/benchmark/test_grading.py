@@ -15,7 +15,7 @@ from edgedistill.benchmark import grading
 from edgedistill.benchmark.run import Found
 from edgedistill.bundle_manifest import Device, open_bundle
 from edgedistill.cli import cli
-from edgedistill.predictor import calibration
+from edgedistill.predictor import own_board
 
 CONDITIONS: dict[str, Any] = {
     "where": "ssh://pi@board", "server": "llama-server b1", "runs": 100, "prompt_tokens": 40, "new_tokens": 21,
@@ -91,7 +91,7 @@ def test_a_quiet_measurement_is_kept_for_predictions_of_its_target(gguf_bundle):
     """tiny_llama: 2 layers, 2 of 4 heads of 64 with keys and values, an untied embedding of 320 x 256."""
     manifest = grading.into_bundle(gguf_bundle, found())
     assert grading.calibrate(gguf_bundle, manifest, found().latency)
-    pair = calibration.stored("host")
+    pair = own_board.stored("host")
     assert pair is not None and (pair.decode_tok_s, pair.prefill_tok_s) == (20.0, 7.84)
     assert pair.measured.startswith("ssh://pi@board, 20") and pair.measured.endswith(", llama-server b1")
     assert pair.work.quant == "Q8_0" and pair.work.layers == 2 and pair.work.prompt_tokens == 40
@@ -108,7 +108,7 @@ def test_a_quiet_measurement_is_kept_for_predictions_of_its_target(gguf_bundle):
 def test_nothing_else_is_kept_for_predictions(what, gguf_bundle):
     one = found(**what)
     assert grading.calibrate(gguf_bundle, grading.into_bundle(gguf_bundle, one), one.latency) is None
-    assert calibration.stored("host") is None
+    assert own_board.stored("host") is None
 
 
 def test_predictions_of_the_target_rest_on_it_from_then_on(tiny_candidates, bundle_of):

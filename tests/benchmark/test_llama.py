@@ -17,10 +17,12 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from edgedistill import bundle_manifest, parity, transport
+from edgedistill import bundle_manifest, transport
 from edgedistill import target as targets
-from edgedistill.benchmark import fit, journal, llama
+from edgedistill.benchmark import fit, journal, limits, llama
+from edgedistill.benchmark.limits import Limits
 from edgedistill.benchmark.load import Extent
+from edgedistill.benchmark.replay import Replay
 from edgedistill.benchmark.run import benchmark
 from edgedistill.bundle_manifest import Device, open_bundle
 from edgedistill.cli import cli
@@ -29,7 +31,7 @@ from edgedistill.errors import DeviceError, IntegrityError
 from edgedistill.exporters import gguf
 from edgedistill.files import read_rows, sha256_of, write_rows
 from edgedistill.models import Model
-from edgedistill.predictor import calibration
+from edgedistill.predictor import own_board
 from edgedistill.target import Target
 from edgedistill.toolchain import runtime
 
@@ -37,6 +39,7 @@ CONTEXT, ANSWER = 256, 8
 """Those of the bundles in conftest.py."""
 HOST = Device(name="host", title="this machine", soc="", triple="native", cpu="native", threads=1)
 RPI5 = Device(name="rpi5", title="Raspberry Pi 5", soc="", triple="aarch64-linux-musl", cpu="cortex_a76", threads=1)
+LIMITS = Limits("Q8_0", 0.5, 0.2, ANSWER)
 EXTENT = Extent("for a test", warm_up=1, requests=4, seconds=60.0, least=2, load_s=0.0)
 
 
@@ -89,20 +92,21 @@ def test_the_command_measures_grades_and_tells(where, bundle):
     manifest = open_bundle(bundle)
     assert manifest.benchmark is not None and manifest.benchmark["parity"]["token_ids"] == 8
     is_kept = evidence == "measured" and found["noisy"] is None
-    assert (calibration.stored(device.name) is not None) is is_kept
+    assert (own_board.stored(device.name) is not None) is is_kept
 
 
 def test_the_server_says_what_the_binding_says(server, where, golden_cases, tiny_candidates):
     """The same file, in the same runtime: once in this process, once over HTTP. Another CPU rounds otherwise, which
     random weights show in an answer's text."""
-    found = server.replay(golden_cases, "Q8_0", 0.5, ANSWER)
+    found = server.replay(golden_cases, LIMITS)
     assert found.passed, found.first_difference
     candidate = next(one for one in tiny_candidates.rows() if one.quant == "Q8_0")
     with open_file(tiny_candidates.file(candidate), "gguf", context=CONTEXT) as engine:
-        expected = parity.check(golden_cases, engine, "Q8_0", 0.5, ANSWER)
+        expected = limits.check(golden_cases, engine, LIMITS)
     for one, other in zip(found.results, expected.results, strict=True):
         assert (one.id, one.prompt_text, one.token_ids) == (other.id, other.prompt_text, other.token_ids)
         assert one.first_token_kl == pytest.approx(other.first_token_kl, abs=2e-3)
+        assert one.answer_kl == pytest.approx(other.answer_kl, abs=2e-3)
         assert one.greedy_text == other.greedy_text or where[0] != "local"
 
 
@@ -112,17 +116,37 @@ def test_its_process_is_known_and_its_answers_are_as_long_as_asked(server, where
     assert server.pid and b"llama-server" in Path(f"/proc/{server.pid}/cmdline").read_bytes()
 
 
+def test_control_tokens_of_an_answer_are_not_in_its_text(server, golden_cases):
+    replay = Replay(server._post, server._properties, golden_cases)
+    control, word = golden_cases[0].added[0], golden_cases[0].answer[0]
+    assert replay.text_of([control]) == ""
+    assert replay.text_of([control, word, control]) == replay.text_of([word])
+
+
+def test_answers_that_go_another_way_behind_the_first_token_are_found(server, golden_cases):
+    """What a cache that is written wrongly does: the first token is right, and what is held likely later is not."""
+    turned = [replace(case, steps=[case.steps[0], *case.steps[:0:-1]]) for case in golden_cases]
+    found = server.replay(turned, LIMITS)
+    assert "over the golden answers the distributions are" in found.first_difference
+    assert found.answer_kl_mean is not None and found.answer_kl_mean > 0.02
+
+
+def test_cases_without_the_students_distributions_leave_the_answers_unknown(server, golden_cases):
+    found = server.replay([replace(case, steps=[]) for case in golden_cases], LIMITS)
+    assert found.passed and found.line()["answer_kl_mean"] is None
+
+
 def test_an_end_token_that_does_not_end_an_answer_is_found(server, golden_cases):
     wrong = [replace(case, stop_ids=[*case.stop_ids, 40]) for case in golden_cases]
-    assert "the end token 40" in server.replay(wrong, "Q8_0", 0.5, ANSWER).first_difference
+    assert "the end token 40" in server.replay(wrong, LIMITS).first_difference
 
 
 def test_another_prompt_or_other_ids_are_found_at_their_place(server, golden_cases):
     first, *rest = golden_cases
     text = replace(first, prompt=first.prompt.replace("helpful", "hopeful"))
-    assert "prompt text differs at character" in server.replay([text, *rest], "Q8_0", 0.5, ANSWER).first_difference
+    assert "prompt text differs at character" in server.replay([text, *rest], LIMITS).first_difference
     ids = replace(first, token_ids=[*first.token_ids[:5], 99, *first.token_ids[6:]])
-    assert "token ids differ at position 5" in server.replay([ids, *rest], "Q8_0", 0.5, ANSWER).first_difference
+    assert "token ids differ at position 5" in server.replay([ids, *rest], LIMITS).first_difference
 
 
 def test_other_weights_end_it_with_the_first_difference_and_no_speed(where, bundle, other_llama, cases_of):

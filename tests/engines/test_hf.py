@@ -140,6 +140,70 @@ def test_sampled_first_tokens_follow_the_probabilities(tiny_llama: Path) -> None
     assert bool(((shares - expected).abs() <= 4 * errors + 1 / 4000).all())
 
 
+def test_a_nucleus_is_the_fewest_likeliest_tokens_that_reach_it() -> None:
+    """0.5 + 0.3 reach 0.8; 0.7 needs both too; at 0.05 the likeliest is left, and of equals the first."""
+    from edgedistill.ml.decode import nucleus
+
+    probs = torch.tensor([[0.1, 0.5, 0.1, 0.3], [0.25, 0.25, 0.25, 0.25]])
+    for top_p, expected in (
+        (0.8, [[0, 0.5, 0, 0.3], [0.25, 0.25, 0.25, 0.25]]),
+        (0.7, [[0, 0.5, 0, 0.3], [0.25, 0.25, 0.25, 0]]),
+        (0.05, [[0, 0.5, 0, 0], [0.25, 0, 0, 0]]),
+        (1.0, [[0.1, 0.5, 0.1, 0.3], [0.25] * 4]),
+    ):
+        found = nucleus(probs, top_p)
+        assert found.tolist() == [pytest.approx(row) for row in expected], top_p
+
+
+def test_a_tiny_nucleus_is_greedy(tiny_llama: Path) -> None:
+    with open_engine(Model(tiny_llama, "tiny")) as engine:
+        asked = [user("a"), user("b")]
+        greedy = engine.generate(asked, max_tokens=10)
+        assert engine.generate(asked, max_tokens=10, temperature=1.0, top_p=1e-6, seed=3) == greedy
+        assert engine.generate(asked, max_tokens=10, temperature=1.0, seed=3) != greedy
+
+
+def test_the_likeliest_tokens_are_those_of_a_plain_forward_pass(tiny_llama: Path) -> None:
+    """Prompts of unequal length, one of them with two answers; with the whole vocabulary nothing is left out."""
+    prompts, answers = [[5, 6, 7, 8], [9], [5, 6, 7, 8]], [[10, 11], [12, 13, 14], [15]]
+    with open_engine(Model(tiny_llama, "tiny")) as engine:
+        assert isinstance(engine, HfEngine)
+        done: list[int] = []
+        found = engine.likeliest(prompts, answers, 3, on_done=done.append)
+        whole = engine.likeliest(prompts, answers, 10**9)
+        for prompt, answer, few, all_of_it in zip(prompts, answers, found, whole, strict=True):
+            expected = _log_probs(tiny_llama, [*prompt, *answer])[len(prompt) - 1 : -1]
+            top = expected.topk(3)
+            assert few.ids.tolist() == top.indices.tolist()
+            assert few.log_probs.tolist() == [pytest.approx(row, abs=1e-4) for row in top.values.tolist()]
+            own = [expected[at, token].item() for at, token in enumerate(answer)]
+            assert few.own.tolist() == pytest.approx(own, abs=1e-4)
+            assert all_of_it.ids.tolist() == [list(range(expected.shape[1]))] * len(answer)
+            assert all_of_it.log_probs.tolist() == [pytest.approx(row, abs=1e-4) for row in expected.tolist()]
+    assert sum(done) == 3
+
+
+def test_ids_that_are_padding_never_come_up_and_the_others_share_their_probability(tiny_llama: Path) -> None:
+    """As if the embedding had 50 rows: softmax over these alone, also where all of them are asked for."""
+    prompt, answer = [5, 6, 7], [10, 11]
+    expected = _log_probs(tiny_llama, [*prompt, *answer])[2:4, :50].log_softmax(-1)
+    with open_engine(Model(tiny_llama, "tiny")) as engine:
+        (few,) = engine.likeliest([prompt], [answer], 3, vocabulary=50)
+        (whole,) = engine.likeliest([prompt], [answer], 10**9, vocabulary=50)
+    assert few.ids.tolist() == expected.topk(3).indices.tolist()
+    assert few.own.tolist() == pytest.approx([expected[0, 10].item(), expected[1, 11].item()], abs=1e-4)
+    assert whole.log_probs.tolist() == [pytest.approx(row, abs=1e-4) for row in expected.tolist()]
+    assert torch.tensor(whole.log_probs).exp().sum(1).tolist() == pytest.approx([1, 1], abs=1e-5)
+
+
+def _log_probs(folder: Path, ids: list[int]) -> Any:
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    with torch.no_grad():
+        return model(input_ids=torch.tensor([ids])).logits[0].log_softmax(-1)
+
+
 def test_a_stop_text_ends_the_answer_and_is_part_of_it(engine: HfEngine) -> None:
     conversations = [user(question) for question in QUESTIONS * 4]
     full = engine.generate(conversations, max_tokens=24)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from edgedistill.differences import TIE_NATS
 from edgedistill.engine import user
 from edgedistill.engines import hf, llama
-from edgedistill.errors import UsageError
+from edgedistill.errors import IntegrityError, UsageError
 from edgedistill.models import Model
-from edgedistill.parity import TIE_NATS
 from edgedistill.toolchain.llama_cpp import cache_folder
 
 SAID = [user(text) for text in ("hello", "turn off the light in the kitchen", "", "Grüße 🙂 你好", "yes " * 40)]
@@ -102,6 +102,25 @@ def test_answer_log_probs_are_the_rows_of_the_steps(engine):
         assert found[number] == pytest.approx([float(rows[place, ids[place]]) for place in range(len(ids))], abs=0.02)
 
 
+def test_the_likeliest_tokens_are_those_of_torch(engine, torch_engine):
+    """16-bit weights: values within what that costs, and the same first token."""
+    prompts = [engine.token_ids(said) for said in SAID[:2]]
+    answers = [[40, 41, 42], [43]]
+    found, expected = (one.likeliest(prompts, answers, 4) for one in (engine, torch_engine))
+    for one, other in zip(found, expected, strict=True):
+        assert one.ids.shape == other.ids.shape and one.ids.dtype == np.int32
+        assert np.abs(one.log_probs - other.log_probs).max() < 0.1
+        assert np.abs(one.own - other.own).max() < 0.1
+    whole = [one.likeliest(prompts[:1], answers[:1], 10**9, vocabulary=60)[0] for one in (engine, torch_engine)]
+    assert [one.ids.tolist() for one in whole] == [[list(range(60))] * 3] * 2
+    assert np.abs(whole[0].log_probs - whole[1].log_probs).max() < 0.1
+
+
+def test_a_tiny_nucleus_is_greedy(engine):
+    greedy = engine.generate(SAID, max_tokens=6)
+    assert engine.generate(SAID, max_tokens=6, temperature=1.0, top_p=1e-6, seed=1) == greedy
+
+
 def test_drafts_of_one_call_share_their_own_beginnings(engine):
     """Two long examples, each before twelve questions: the answers are those of the questions asked alone."""
     heads = [f"Example: {word} on the {word} light, and {word} again. " * 4 for word in ("turn", "dim")]
@@ -136,7 +155,7 @@ def test_a_broken_file_is_refused_with_its_name(tmp_path, tiny_candidates):
     whole = (tiny_candidates.path / "model-f16.gguf").read_bytes()
     for name, content in (("cut.gguf", whole[: len(whole) // 2]), ("text.gguf", b"not a model")):
         (tmp_path / name).write_bytes(content)
-        with pytest.raises(UsageError, match=f"cannot load .*{name}"):
+        with pytest.raises(IntegrityError, match=f"{name} is not a whole GGUF file"):
             llama.open_file(tmp_path / name, context=64)
     with pytest.raises(UsageError, match="does not exist"):
         llama.open_file(tmp_path / "nowhere.gguf", context=64)

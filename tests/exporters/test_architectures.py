@@ -75,7 +75,20 @@ def model_of(name: str, rows: int, end: int, folder: Path) -> Model:
         config = getattr(transformers, config_name)(**SIZES, **own, **known)
         kind = getattr(transformers, f"{prefix}ForCausalLM")
     kind(config).save_pretrained(folder)
+    if name == "gpt2":
+        add_buffers(folder / "model.safetensors")
     return Model(folder, "key")
+
+
+def add_buffers(file: Path) -> None:
+    """What the checkpoint of that name on the hub holds too: the causal mask of each layer, as numbers."""
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    mask = torch.tril(torch.ones(256, 256)).view(1, 1, 256, 256)
+    buffers = {f"transformer.h.{layer}.attn.bias": mask.clone() for layer in range(2)}
+    buffers |= {f"transformer.h.{layer}.attn.masked_bias": torch.tensor(-1e4) for layer in range(2)}
+    save_file({**load_file(file), **buffers}, file, {"format": "pt"})
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from pydantic import ValidationError
@@ -20,6 +20,9 @@ from edgedistill.files import read_rows, sha256_of
 from edgedistill.methods import sft
 from edgedistill.models import Model
 from edgedistill.prompts import plain_prompt
+
+if TYPE_CHECKING:
+    from edgedistill.ml.turns import Turn
 
 ROWS = [
     (plain_prompt("Home.", f"turn {way} the light in the {place}"), f"light {way}. <ans>{place} {way}</ans>")
@@ -35,17 +38,21 @@ def files_of(folder: Path) -> dict[str, str]:
     return {str(path.relative_to(folder)): sha256_of(path) for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
+def student_turns(folder: Path) -> list[Turn]:
+    from edgedistill.ml.turns import end_ids, load_tokenizer, turns
+
+    tokenizer = load_tokenizer(folder)
+    return list(turns(tokenizer, end_ids(folder, tokenizer), ROWS))
+
+
 def mean_loss(folder: Path) -> float:
     """Mean cost of ROWS' answer tokens in nats, float32, row by row."""
     import torch
     from transformers import AutoModelForCausalLM
 
-    from edgedistill.ml.turns import end_ids, load_tokenizer, turns
-
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
-    tokenizer = load_tokenizer(folder)
     costs = []
-    for turn in turns(tokenizer, end_ids(folder, tokenizer), ROWS):
+    for turn in student_turns(folder):
         with torch.no_grad():
             logits = model(input_ids=torch.tensor([turn.input_ids])).logits[0]
         log_probs = torch.log_softmax(logits, dim=-1)
@@ -64,7 +71,8 @@ def test_first_loss_is_the_mean_cost_of_the_answers_and_training_lowers_it(
     config = sft.Config(**{**QUICK, "batch": 12, "epochs": 6})
     counts = sft.train(tmp_path, ROWS, student, config, 0)
     curve = list(read_rows(tmp_path / "curve.jsonl"))
-    assert counts == {"rows": 12, "too_long": 0, "steps": 6}
+    read = 6 * sum(len(turn.input_ids) for turn in student_turns(student.path))
+    assert counts == {"rows": 12, "too_long": 0, "steps": 6, "tokens": read}
     assert curve[0]["loss"] == pytest.approx(mean_loss(student.path), rel=0.03)  # bfloat16 products
     assert mean_loss(tmp_path / "model") < 0.9 * mean_loss(student.path)
     assert [row["step"] for row in curve] == [1, 2, 3, 4, 5, 6]

@@ -79,3 +79,19 @@ def test_the_log_has_the_distance_per_answer_token(tiny_qwen2: Path, tmp_path: P
     logged = [row["kl"] for row in trainer.state.log_history if "kl" in row]
     assert logged[0] == pytest.approx(0, abs=1e-7)
     assert logged[1] == pytest.approx(expected, rel=1e-3)
+
+
+def test_what_a_spread_model_gives_comes_to_the_inputs_device() -> None:
+    """`meta` stands in for another GPU; fields that are not computed stay away, and gradients flow on."""
+    import torch
+    from trl.trainer.utils import FusedCausalLMOutput
+
+    from edgedistill.ml.preference import brought_to
+
+    given = torch.ones(2, 3, requires_grad=True)
+    output = FusedCausalLMOutput(loss=given.sum(), log_probs=given * 2, entropy=torch.zeros(2, 3))
+    moved = brought_to(torch.device("meta"), output)
+    assert isinstance(moved, FusedCausalLMOutput)
+    assert {moved.loss.device.type, moved.log_probs.device.type, moved.entropy.device.type} == {"meta"}
+    assert moved.is_top1 is None and moved.log_probs.requires_grad
+    assert brought_to(torch.device("cpu"), output) is output

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from edgedistill.errors import StageFailed
+
 
 def opened(path):
     import torch
@@ -45,6 +47,35 @@ def test_kl_is_the_mean_over_the_answers_tokens_with_one_matrix_rounded_and_then
     weight.data.copy_(torch.from_numpy(rounded(weight.numpy(), "Q4_0", None)))
     kls = [(p.exp() * (p - q)).sum(-1) for p, q in zip(float_ones, log_probs(), strict=True)]
     assert line["kl"] == pytest.approx(float(torch.cat(kls).mean()), rel=1e-3)
+
+
+def test_a_vocabulary_that_leaves_little_room_is_measured_on_as_many_tokens_as_fit(tiny_qwen2, monkeypatch):
+    """Room for three tokens: two of the first row, the first one of the second row's; rows keep their order."""
+    import torch
+
+    from edgedistill.ml import sensitivity
+
+    model = opened(tiny_qwen2)
+    vocab = model.config.vocab_size
+    monkeypatch.setattr(sensitivity, "_MOST_LOGITS", 3 * vocab + vocab // 2)
+    measuring = sensitivity.Sensitivity(model, ROWS, {})
+    assert measuring.positions == 3
+    with torch.no_grad():
+        whole = torch.log_softmax(model(input_ids=torch.tensor([ROWS[0][0]])).logits[0, 2:4], -1)
+        begun = torch.log_softmax(model(input_ids=torch.tensor([ROWS[1][0]])).logits[0, 0:1], -1)
+    kept = torch.cat([batch.log_probs for batch in measuring._batches])
+    expected = torch.cat([whole, begun])
+    assert all(any(torch.allclose(row, other, atol=1e-5) for other in kept) for row in expected)
+    assert max(batch.ids.numel() for batch in measuring._batches) <= 5  # a row that is longer than the room goes alone
+    down = sensitivity.matrices(model, tiny_qwen2)[6]
+    assert measuring.measure(down)["kl"] > 0
+
+
+def test_rows_without_an_answer_are_an_error(tiny_qwen2):
+    from edgedistill.ml import sensitivity
+
+    with pytest.raises(StageFailed, match="no row has an answer to compare"):
+        sensitivity.Sensitivity(opened(tiny_qwen2), [([5, 6, 7], 3)], {})
 
 
 def test_an_error_weighs_each_column_by_its_mean_square(tiny_qwen2):

@@ -8,8 +8,8 @@ import pytest
 
 from edgedistill import target, yaml_file
 from edgedistill.errors import UsageError
-from edgedistill.predictor import calibration, chips, formula, memory, parameters
-from edgedistill.predictor.calibration import Pair
+from edgedistill.predictor import chips, formula, memory, own_board, parameters
+from edgedistill.predictor.own_board import Pair
 from edgedistill.predictor.predict import speed
 from edgedistill.predictor.work import Work
 
@@ -93,19 +93,19 @@ def test_a_pair_of_a_tiny_model_says_little_about_a_large_one():
 
 def test_a_pair_is_stored_per_target_and_the_last_one_counts(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
-    assert calibration.stored("rpi5") is None
+    assert own_board.stored("rpi5") is None
     for rate in (9.0, 10.0):
-        calibration.store("rpi5", Pair(WORK, rate, 50.0, "local"))
-    assert calibration.stored("rpi5") == Pair(WORK, 10.0, 50.0, "local")
-    assert calibration.stored("rpi4") is None
+        own_board.store("rpi5", Pair(WORK, rate, 50.0, "local"))
+    assert own_board.stored("rpi5") == Pair(WORK, 10.0, 50.0, "local")
+    assert own_board.stored("rpi4") is None
 
 
 def test_a_broken_calibration_says_which_file(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
-    path = calibration.store("rpi5", Pair(WORK, 9.0, None, "local"))
+    path = own_board.store("rpi5", Pair(WORK, 9.0, None, "local"))
     path.write_text('{"work": {}}')
     with pytest.raises(UsageError) as caught:
-        calibration.stored("rpi5")
+        own_board.stored("rpi5")
     assert str(path) in caught.value.hint
 
 

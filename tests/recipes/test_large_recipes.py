@@ -15,6 +15,7 @@ import pytest
 
 from edgedistill import build, components, inputs, recipe, target, task
 from edgedistill.artifacts import Draft, Preferences, Tailored
+from edgedistill.cli import STAGES
 from edgedistill.engine import open_engine
 from edgedistill.errors import UsageError
 from edgedistill.files import read_json, write_rows
@@ -45,7 +46,8 @@ def test_it_is_checked_and_planned_without_a_network_or_items(name, tmp_path):
     assert any(f"{len(made.tasks)} of {len(made.tasks)} tasks ship without items" in note for note in notes)
     store = Store(tmp_path / "runs", dry=True)
     build.build(store, made, target.load("host"))
-    assert [step.status for step in store.steps] == ["would run"] * 8
+    assert {step.status for step in store.steps} == {"would run"}
+    assert [step.name for step in store.steps] == [stage for stage in STAGES if stage != "teach"]
     assert not (tmp_path / "runs").exists()
 
 
@@ -136,7 +138,7 @@ def test_its_teacher_is_aligned_and_its_student_trained(small, made_task, tmp_pa
     aligned.mkdir()
     tuned.mkdir()
     align.function(aligned, Preferences(tmp_path / "pairs"), teacher, small.align, 0)
-    distill.function(tuned, Tailored(tmp_path / "rows"), student, [made_task], small.distill, 0)
+    distill.function(tuned, Tailored(tmp_path / "rows"), student, [made_task], *small.distill, 0)
     for folder, base in ((aligned, teacher), (tuned, student)):
         assert (folder / "model" / "chat_template.jinja").is_file()
         assert read_json(folder / "model" / "config.json")["architectures"] == [base.shape().architecture]

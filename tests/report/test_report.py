@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from datetime import UTC, datetime
+from html import unescape
 from html.parser import HTMLParser
 from typing import Any
 
@@ -342,3 +343,29 @@ def test_two_builds_within_one_second_have_folders_of_their_own(tmp_path):
     when = datetime(2026, 11, 21, 10, 15, tzinfo=UTC)
     made = [assemble.new_folder(tmp_path, when, "r", "t").name for _ in range(3)]
     assert made == ["20261121-101500-r-t", "20261121-101500-r-t-2", "20261121-101500-r-t-3"]
+
+
+def fitted(kl: float, uniform: float | None) -> dict[str, Any]:
+    own = {"quant": "Q3_K_M", "bytes": 2_000_000, "bits_per_weight": 4.37, "kl": uniform}
+    return {"expected_kl": 0.0003, "kl": kl, "positions": 2023, "uniform": own if uniform is not None else None}
+
+
+@pytest.mark.parametrize(
+    ("kl", "uniform", "said"),
+    [
+        (0.0002, 0.0005, "at 8.50 bits better than Q3_K_M of 4.37 bits, 0.0005."),
+        (0.0006, 0.0005, "at 8.50 bits NO BETTER than Q3_K_M of 4.37 bits, 0.0005."),
+        (0.0006, None, "no mixture of llama.cpp's own is as small."),
+    ],
+)
+def test_a_mix_is_shown_beside_llama_cpps_own_whichever_way_it_went(kl, uniform, said):
+    found = report(candidates=[candidate("MIX_4.5bit", 1.9, 0.9, chosen=True, fitted=fitted(kl, uniform))])
+    begin = f"gguf MIX_4.5bit: {kl:.4f} nats from the float file at 2,023 held-out answer tokens (0.0003 expected)"
+    for text in (markdown.page(found, LINEAGE), html.page(found, LINEAGE)):
+        assert begin in unescape(text) and said in unescape(text)
+
+
+def test_that_several_candidates_were_tried_is_said():
+    assert words.CONTEST in markdown.page(report(), LINEAGE) and words.CONTEST in html.page(report(), LINEAGE)
+    alone = report(candidates=[candidate("Q8_0", 3.3, 0.9, chosen=True)])
+    assert words.CONTEST not in markdown.page(alone, LINEAGE)

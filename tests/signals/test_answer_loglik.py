@@ -87,3 +87,10 @@ def test_a_score_is_the_likelihood_of_the_answers_after_the_one_shot_prompt(
         assert result.draft_id == draft.id and not result.hits
         assert result.credits == pytest.approx(credits, rel=2e-3)
         assert result.score == pytest.approx(sum(credits) / 8, rel=2e-3)
+
+
+def test_its_scores_need_a_smaller_gap_than_hits() -> None:
+    from edgedistill.sections import PreferConfig
+
+    assert (Config().min_gap, PreferConfig().min_gap) == (0.02, 0.1)
+    assert Config(min_gap=0.05).min_gap == 0.05

@@ -67,3 +67,15 @@ def test_without_rows_it_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(StageFailed, match="no tailored rows") as raised:
         distill.function(tmp_path, tailored(tmp_path, 0), Model(tmp_path, ""), TASKS, Config(), 0)
     assert "tailor" in raised.value.hint
+
+
+def test_a_pilot_learns_from_every_task_as_far_as_each_has_rows() -> None:
+    """Rows are grouped by task: 5 of `a`, 1 of `b`, 4 of `c`. Of 7 drawn, `b` gives its one, `a` and `c` three each."""
+    from edgedistill.stages.distill import across
+
+    tasks = ["a"] * 5 + ["b"] + ["c"] * 4
+    drawn = across(tasks, 7, 0)
+    assert list(drawn) == sorted(set(drawn))
+    assert sorted(tasks[place] for place in drawn) == ["a", "a", "a", "b", "c", "c", "c"]
+    assert across(tasks, 99, 0) == tuple(range(10))
+    assert len({across(tasks, 7, seed) for seed in range(5)}) > 1, "by lot"

@@ -24,7 +24,7 @@ from edgedistill.recipe import Budgets
 from edgedistill.sections import ValidateConfig
 from edgedistill.stages import validate as module
 
-CONFIG = ValidateConfig(golden_cases=24, max_tokens=6, context=512)
+CONFIG = ValidateConfig(max_tokens=6, context=512)
 END = b"<|halted|>"
 assert len(END) == len(b"<|im_end|>")
 

@@ -10,7 +10,7 @@ import pytest
 
 from edgedistill import gguf_file
 from edgedistill.engines import llama
-from edgedistill.errors import EdgeDistillError, IntegrityError, UsageError
+from edgedistill.errors import EdgeDistillError, IntegrityError, TimedOut, UsageError
 from edgedistill.toolchain import gguf_head
 
 
@@ -114,3 +114,12 @@ def test_no_flipped_bit_of_the_head_gives_anything_but_a_named_error(file, tmp_p
             assert "not a whole GGUF file" in error.problem, number
             caught += 1
     assert caught > 100
+
+
+def test_a_machine_that_is_too_busy_says_nothing_of_the_file(file, monkeypatch):
+    """No time at all: not the file's fault, and not remembered."""
+    monkeypatch.setattr(gguf_head, "_PATIENCE", 0.0)
+    with pytest.raises(TimedOut, match=r"reading the head of model\.gguf took longer than 0 s"):
+        gguf_head.check(file)
+    monkeypatch.undo()
+    gguf_head.check(file)

@@ -26,6 +26,12 @@ def test_a_result_comes_back(tmp_path, monkeypatch):
     assert subprocesses.run(module, {"n": 21}, "doubling", 60) == {"twice": 42}
 
 
+def test_a_request_may_be_larger_than_a_command_line(tmp_path, monkeypatch):
+    """Linux allows 128 KiB for one argument; a hundred rows of a recipe are more."""
+    module = a_module(tmp_path, monkeypatch, "return {'length': sum(map(len, given['rows']))}")
+    assert subprocesses.run(module, {"rows": ["Ünïcödé " * 250] * 100}, "counting", 60) == {"length": 200_000}
+
+
 def test_what_the_user_can_mend_comes_back_as_such(tmp_path, monkeypatch):
     module = a_module(tmp_path, monkeypatch, "raise UsageError('the vocabulary is odd', 'choose another')")
     with pytest.raises(UsageError, match="the vocabulary is odd") as raised:

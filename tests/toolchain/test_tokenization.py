@@ -35,3 +35,16 @@ def test_a_tokenizer_that_splits_digits_gets_the_rule_that_does_first(tmp_path):
     (tmp_path / "src" / "llama-vocab.cpp").write_text(branches + "unknown pre-tokenizer type")
     (tmp_path / "tokenizer.json").write_text('{"pre_tokenizer": {"type": "Digits",\n "individual_digits": true}}')
     assert tokenization.splitting_rules(tmp_path, tmp_path) == ["smollm", "gpt-2", "default"]
+
+
+def test_a_vocabulary_that_llama_cpp_refuses_is_told_apart_from_a_text_that_ends_it(tmp_path):
+    from gguf import GGUFWriter
+
+    path = tmp_path / "refused.gguf"
+    writer = GGUFWriter(path, "llama")
+    writer.add_tokenizer_model("none that llama.cpp knows")
+    writer.add_token_list(["a", "b"])
+    for write in (writer.write_header_to_file, writer.write_kv_data_to_file, writer.close):
+        write()
+    difference = tokenization.first_difference(path, {"a": [0], "b": [1]})
+    assert str(difference) == "'a' (llama.cpp refuses the vocabulary)"

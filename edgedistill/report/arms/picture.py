@@ -39,7 +39,7 @@ def accuracies(report: ArmsReport, shots: int) -> str:
         line = report.result(arm, shots, MEAN_OF_TASKS)
         kind = "chosen" if arm == "arte" else "other"
         rows.append(Row(arm, line.accuracy, line.ci_low, line.ci_high, line.by_run, kind))
-    return _picture(rows, f"accuracy, {words.shots(shots)}, {MEAN_OF_TASKS}", has_zero=False)
+    return draw(rows, f"accuracy, {words.shots(shots)}, {MEAN_OF_TASKS}", has_zero=False)
 
 
 def differences(report: ArmsReport, shots: int, against: str) -> str:
@@ -49,10 +49,11 @@ def differences(report: ArmsReport, shots: int, against: str) -> str:
         if line := report.difference("arte", against, shots, scope):
             own = (line.difference, line.ci_low, line.ci_high, line.by_run)
             rows.append(Row(scope, *own, line.verdict, line.paper if scope == MEAN_OF_TASKS else None))
-    return _picture(rows, f"arte minus {against}, {words.shots(shots)}", has_zero=True)
+    return draw(rows, f"arte minus {against}, {words.shots(shots)}", has_zero=True)
 
 
-def _picture(rows: Sequence[Row], title: str, *, has_zero: bool) -> str:
+def draw(rows: Sequence[Row], title: str, *, has_zero: bool) -> str:
+    """The rows below each other on one axis; nothing without rows."""
     if not rows:
         return ""
     height = _TOP + _ROW * len(rows) + _BOTTOM

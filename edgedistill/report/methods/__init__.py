@@ -1,0 +1,1 @@
+"""The report of `methods`: schema, assembly, and its four forms."""
