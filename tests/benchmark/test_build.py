@@ -26,7 +26,7 @@ def asked(tiny_llama, tmp_path, monkeypatch) -> list[str]:
     monkeypatch.setattr(bench, "FULL", replace(load.FULL, requests=4, least=2, load_s=0.0))
     monkeypatch.setattr(run, "BUSY_SHARE", 1000.0)
     monkeypatch.chdir(tmp_path)
-    small = ["package.quants=[Q8_0]", "validate.golden_cases=8", "validate.max_tokens=8", "text.tokens=64"]
+    small = ["package.quants=[Q8_0]", "validate.golden_cases=24", "validate.max_tokens=8", "text.tokens=64"]
     settings = [word for one in small for word in ("--set", one)]
     return ["build", "--target", "host", "--student", str(tiny_llama), *settings, "--device", "local", "--json"]
 
