@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from edgedistill.artifacts import Draft
 from edgedistill.errors import UsageError
@@ -69,3 +69,13 @@ def counter(model: Model) -> Callable[[str], int] | None:
 
     tokenizer = Tokenizer.from_file(str(model.path / "tokenizer.json"))
     return lambda text: len(tokenizer.encode(text, add_special_tokens=False).ids)
+
+
+def check_lengths(lengths: Sequence[int], room: int) -> None:
+    """Raise UsageError for the first prompt, in tokens, that leaves no room for an answer in a context of `room`."""
+    wrong = next((length for length in lengths if not 0 < length < room), None)
+    if wrong is not None:
+        raise UsageError(
+            f"a prompt of {wrong} tokens does not fit into a context of {room}",
+            "raise `validate.context`, or shorten the question",
+        )

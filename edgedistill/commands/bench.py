@@ -17,7 +17,7 @@ from edgedistill.benchmark.run import Found, benchmark
 from edgedistill.bundle_manifest import MANIFEST, Manifest
 from edgedistill.errors import UsageError
 from edgedistill.files import sha256_of, size_of
-from edgedistill.report import assemble, terminal
+from edgedistill.report import assemble, on_disk, terminal
 from edgedistill.report.lineage import lines_of
 from edgedistill.report.schema import BundleLine, Report
 
@@ -27,7 +27,7 @@ def run(*, bundle: Path, device: str | None, quick: bool, keep: bool, anyway: bo
     manifest = bundle_manifest.read(bundle)
     report, found = measured(bundle, device or _address(manifest), quick=quick, keep=keep, anyway=anyway)
     if as_json:
-        click.echo(json.dumps(assemble.as_json(report), indent=2, ensure_ascii=False))
+        click.echo(json.dumps(on_disk.as_json(report), indent=2, ensure_ascii=False))
     else:
         beside = bundle.with_name(f"{bundle.name}.report.html")
         where = [f"bundle   {bundle}", f"report   {beside}", f"raw      {found.raw}"]
@@ -46,11 +46,11 @@ def measured(
     beside = folder.with_name(f"{folder.name}.report")
     earlier = _earlier(beside.with_name(f"{beside.name}.json"), manifest, started, begun)
     changed = {
-        "candidates": [_line(one, manifest) for one in assemble.as_json(earlier)["candidates"]],
+        "candidates": [_line(one, manifest) for one in on_disk.as_json(earlier)["candidates"]],
         "budgets": list(manifest.budgets),
         "bundle": _bundle_line(folder),
     }
-    report = Report.model_validate({**assemble.as_json(earlier), **changed})
+    report = Report.model_validate({**on_disk.as_json(earlier), **changed})
     report = report.model_copy(update={"exit_code": assemble.exit_code(report, is_measured_required)})
     assemble.save(report, lines_of(manifest.lineage), beside)
     return report, found

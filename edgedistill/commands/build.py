@@ -16,12 +16,13 @@ from edgedistill import recipe as recipes
 from edgedistill import target as targets
 from edgedistill.bundle_manifest import MANIFEST, place, publish
 from edgedistill.commands import bench
+from edgedistill.commands.going_on import kept, told_what_is_kept
 from edgedistill.errors import EdgeDistillError, NothingToShip, UsageError
 from edgedistill.files import sha256_of
 from edgedistill.learning import TutoredConfig
 from edgedistill.log import say
 from edgedistill.recipe import Recipe
-from edgedistill.report import alignment, assemble, terminal
+from edgedistill.report import alignment, assemble, on_disk, terminal
 from edgedistill.report.lineage import lineage_of
 from edgedistill.report.schema import BundleLine, Report
 from edgedistill.store import Stopped, Store
@@ -63,18 +64,13 @@ def run(
     ships = runtimes.shipped(device_of) if with_runtime else None
     built: line.Built | None = None
     refused: NothingToShip | None = None
-    try:
-        built = line.build(store, made, device_of, test_items, ships)
-    except Stopped:
-        pass
-    except NothingToShip as nothing:
-        refused = nothing
-    except KeyboardInterrupt as interrupted:
-        interrupted.add_note(kept(store, again))
-        raise
-    except EdgeDistillError as error:
-        error.hint = f"{error.hint}\n      {kept(store, again)}".strip() if store.steps else error.hint
-        raise
+    with told_what_is_kept(store, again):
+        try:
+            built = line.build(store, made, device_of, test_items, ships)
+        except Stopped:
+            pass
+        except NothingToShip as nothing:
+            refused = nothing
     folder = assemble.new_folder(runs, started, made.name, device_of.name) if built or refused else None
     report = assemble.assemble(
         recipe=made.name,
@@ -95,7 +91,7 @@ def run(
         report, raw = _on_device(built, folder, device, dist, is_measured_required=require == "measured")
         where.append(f"raw      {raw}")
     if as_json:
-        click.echo(json.dumps(assemble.as_json(report), indent=2, ensure_ascii=False))
+        click.echo(json.dumps(on_disk.as_json(report), indent=2, ensure_ascii=False))
     else:
         click.echo("\n".join(["", *terminal.page(report), "", *where]))
     if refused:
@@ -163,17 +159,10 @@ def _save(report: Report, folder: Path) -> list[str]:
 
 def _say_stopped(report: Report, until: str | None, as_json: bool) -> int:
     if as_json:
-        click.echo(json.dumps(assemble.as_json(report), indent=2, ensure_ascii=False))
+        click.echo(json.dumps(on_disk.as_json(report), indent=2, ensure_ascii=False))
     else:
         click.echo(f"stopped after {until}, as asked")
     return 0
-
-
-def kept(store: Store, again: str) -> str:
-    """What a build that was cut short leaves, and the command that goes on."""
-    done = ", ".join(step.name for step in store.steps)
-    what = f"kept: {done}, and the finished shards of the stage at work" if done else "finished shards are kept"
-    return f"{what}; go on with `{again}`"
 
 
 def _again(

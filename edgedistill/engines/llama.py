@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from edgedistill import components
+from edgedistill.context import check_lengths
 from edgedistill.engine import Likeliest, Messages
 from edgedistill.errors import UsageError
 from edgedistill.files import sha256_of
@@ -335,12 +336,7 @@ class Engine:
         return prompt
 
     def _check_lengths(self, lengths: Sequence[int]) -> None:
-        wrong = next((length for length in lengths if not 0 < length < self.context), None)
-        if wrong is not None:
-            raise UsageError(
-                f"a prompt of {wrong} tokens does not fit into a context of {self.context}",
-                "raise `validate.context`, or shorten the question",
-            )
+        check_lengths(lengths, self.context)
 
     def _groups(self, prompts: list[list[int]], max_tokens: int) -> Iterator[tuple[list[int], Sequences, Any]]:
         """Yields (numbers, sequences, logits after each prompt), some prompts at a time, each in its own sequence.

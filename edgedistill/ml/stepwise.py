@@ -13,8 +13,8 @@ from typing import Any, Protocol, Self
 
 import numpy as np
 
+from edgedistill.context import check_lengths
 from edgedistill.engine import Messages
-from edgedistill.errors import UsageError
 from edgedistill.ml.sampling import Picker, cut, log_softmax, picker
 
 
@@ -174,12 +174,7 @@ class StepwiseEngine:
             yield number, prompt, self._feed(prompt[len(self._read) :])
 
     def _check_lengths(self, lengths: Sequence[int]) -> None:
-        wrong = next((length for length in lengths if not 0 < length < self.context), None)
-        if wrong is not None:
-            raise UsageError(
-                f"a prompt of {wrong} tokens does not fit into a context of {self.context}",
-                "raise `validate.context`, or shorten the question",
-            )
+        check_lengths(lengths, self.context)
 
     def _feed(self, ids: Sequence[int]) -> np.ndarray:
         self._read += ids

@@ -7,9 +7,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from edgedistill.errors import IntegrityError, UsageError
-from edgedistill.files import read_json, write_json, write_text
-from edgedistill.report import html, markdown
+from edgedistill.errors import IntegrityError
+from edgedistill.report import html, markdown, on_disk
 from edgedistill.report.schema import SCHEMA, Alignment, BundleLine, Report, StageLine
 from edgedistill.store import Step
 
@@ -73,22 +72,9 @@ def new_folder(runs: Path, started: datetime, recipe: str, target: str) -> Path:
 
 def save(report: Report, lineage: dict[str, str], stem: Path) -> dict[str, Path]:
     """Write `<stem>.json`, `.md` and `.html`."""
-    return {
-        "json": write_json(stem.with_name(f"{stem.name}.json"), as_json(report)),
-        "md": write_text(stem.with_name(f"{stem.name}.md"), markdown.page(report, lineage)),
-        "html": write_text(stem.with_name(f"{stem.name}.html"), html.page(report, lineage)),
-    }
-
-
-def as_json(report: Report) -> dict[str, Any]:
-    """The report under the schema's own names."""
-    return report.model_dump(mode="json", by_alias=True)
+    return on_disk.save(report, stem, markdown=markdown.page(report, lineage), html=html.page(report, lineage))
 
 
 def load(path: Path) -> Report:
     """Read a report.json back; UsageError when it is none."""
-    try:
-        return Report.model_validate(read_json(path))
-    except ValueError as error:  # pydantic's and json's are children of it
-        said = str(error).splitlines()[0]
-        raise UsageError(f"{path} is not a report of schema {SCHEMA}: {said}", "build again, or name another") from None
+    return on_disk.load(Report, path, SCHEMA, "build again, or name another")

@@ -8,7 +8,7 @@ The model is a Llama of 0.5 billion random weights with the embedded student's t
 are built once by `python tests/bench/llama_tools.py`; without them their rows are left out with that reason. Both sides
 of a row take turns, each in a process of its own, and the ratio is the median over the rounds with the range in
 brackets. Memory is the largest sum of a side's processes, sampled every 20 ms; what processes share counts once (PSS).
-Run it on an idle machine. ROUNDS and ITEMS in the environment make it shorter.
+Run it on an idle machine. ROUNDS, ITEMS and CHUNKS in the environment make it shorter.
 
     convert    Hugging Face folder -> Q4_K_M: the exporter against convert_hf_to_gguf.py and then llama-quantize
     several    F16, Q8_0, Q4_K_M and Q4_0 from one conversion, against the same tools
@@ -56,7 +56,7 @@ IS_SMALL = bool(os.environ.get("SMALL"))
 LAYERS, WIDTH = (4, 512) if IS_SMALL else (30, 1024)
 ROUNDS = int(os.environ.get("ROUNDS") or (1 if IS_SMALL else 3))
 ITEMS, NEW_TOKENS = int(os.environ.get("ITEMS") or (20 if IS_SMALL else 500)), 16 if IS_SMALL else 24
-CHUNKS, CHUNK = (4, 512) if IS_SMALL else (64, 512)
+CHUNKS, CHUNK = int(os.environ.get("CHUNKS") or (4 if IS_SMALL else 64)), 512
 SEVERAL = ("F16", "Q8_0", "Q4_K_M", "Q4_0")
 MIB = 1 << 20
 THREADS = int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0)))

@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from edgedistill.report import alignment, assemble, html, markdown, words
+from edgedistill.report import alignment, assemble, html, markdown, on_disk, words
 from edgedistill.report.schema import Report
 
 
@@ -106,6 +106,6 @@ def test_every_form_of_the_report_tells_it() -> None:
     page = html.page(made, {})
     assert "How the teacher was aligned" in page
     assert page.count('class="curve"') == 3
-    as_json = assemble.as_json(made)["alignment"]
+    as_json = on_disk.as_json(made)["alignment"]
     assert as_json["steps"] == 9
     assert set(as_json["curve"][0]) == {"step", "loss", "reward_margin", "reward_accuracy", "kl"}

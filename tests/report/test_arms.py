@@ -11,6 +11,7 @@ import pytest
 from click import unstyle
 
 from edgedistill.errors import UsageError
+from edgedistill.report import on_disk
 from edgedistill.report.arms import assemble, html, markdown, picture, terminal, words
 from edgedistill.report.arms.schema import ArmsReport
 
@@ -111,7 +112,7 @@ def test_format_stands_beside_accuracy_and_the_paper_beside_ours():
 
 
 def test_json_keeps_every_line_under_the_names_of_the_schema():
-    made = assemble.as_json(report())
+    made = on_disk.as_json(report())
     assert made["schema"] == "edgedistill.arms/1"
     assert ArmsReport.model_validate(json.loads(json.dumps(made))) == report()
 

@@ -13,7 +13,7 @@ import pytest
 from click import unstyle
 from pydantic import ValidationError
 
-from edgedistill.report import assemble, html, labels, markdown, pareto, terminal, words
+from edgedistill.report import assemble, html, labels, markdown, on_disk, pareto, terminal, words
 from edgedistill.report.schema import BudgetLine, BundleLine, Report
 from edgedistill.store import Step
 
@@ -96,7 +96,7 @@ def page(given: Report) -> str:
 
 
 def test_json_has_exactly_the_keys_of_the_schema():
-    made = assemble.as_json(report())
+    made = on_disk.as_json(report())
     assert sorted(made) == sorted(KEYS.split())
     assert made["schema"] == "edgedistill.report/1"
     assert made["stages"][1]["key"] == "9b1e02aa" * 4

@@ -11,9 +11,8 @@ from typing import Any
 
 from edgedistill import comparison, diagnostics
 from edgedistill.arms import Arm, Compared
-from edgedistill.errors import UsageError
-from edgedistill.files import read_json, write_json, write_text
 from edgedistill.recipe import Recipe
+from edgedistill.report import on_disk
 from edgedistill.report.arms import html, markdown, words
 from edgedistill.report.arms.schema import SCHEMA, ArmsReport
 from edgedistill.report.schema import StageLine
@@ -116,31 +115,14 @@ def _conditions(recipe: Recipe) -> dict[str, Any]:
 
 def save(report: ArmsReport, stem: Path) -> dict[str, Path]:
     """Write `<stem>.json`, `.md` and `.html`."""
-    return {
-        "json": write_json(stem.with_name(f"{stem.name}.json"), as_json(report)),
-        "md": write_text(stem.with_name(f"{stem.name}.md"), markdown.page(report)),
-        "html": write_text(stem.with_name(f"{stem.name}.html"), html.page(report)),
-    }
+    return on_disk.save(report, stem, markdown=markdown.page(report), html=html.page(report))
 
 
 def is_one(path: Path) -> bool:
     """Whether a report.json is of a comparison; one that cannot be read is not."""
-    try:
-        content = read_json(path)
-    except ValueError:
-        return False
-    return isinstance(content, dict) and str(content.get("schema", "")).startswith("edgedistill.arms/")
+    return on_disk.is_of(path, SCHEMA)
 
 
 def load(path: Path) -> ArmsReport:
     """Read a report.json back; UsageError when it is of another version."""
-    try:
-        return ArmsReport.model_validate(read_json(path))
-    except ValueError as error:  # pydantic's is a child of it
-        said = str(error).splitlines()[0]
-        raise UsageError(f"{path} is not a report of schema {SCHEMA}: {said}", "run the arms again") from None
-
-
-def as_json(report: ArmsReport) -> dict[str, Any]:
-    """The report under the schema's own names."""
-    return report.model_dump(mode="json", by_alias=True)
+    return on_disk.load(ArmsReport, path, SCHEMA, "run the arms again")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from edgedistill.report import template
 from edgedistill.report import words as general
 from edgedistill.report.arms import picture, words
 from edgedistill.report.arms.schema import ArmsReport
@@ -11,15 +12,5 @@ from edgedistill.report.arms.schema import ArmsReport
 
 def page(report: ArmsReport) -> str:
     """The whole page; everything that comes from a recipe or a model is escaped."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    here = Path(__file__).parent
-    environment = Environment(
-        loader=FileSystemLoader([here, here.parent]),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     given = {"report": report, "picture": picture, "words": words, "general": general}
-    return environment.get_template("arms.html.j2").render(given)
+    return template.rendered(Path(__file__).parent, "arms.html.j2", given)

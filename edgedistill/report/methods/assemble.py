@@ -16,10 +16,9 @@ from edgedistill import agreement, comparison
 from edgedistill.agreement import Correlation
 from edgedistill.contenders import Entry, Judged
 from edgedistill.contest import Contest
-from edgedistill.errors import UsageError
-from edgedistill.files import read_json, write_json, write_text
 from edgedistill.method_arms import HELD_AGAINST
 from edgedistill.recipe import Recipe
+from edgedistill.report import on_disk
 from edgedistill.report.methods import html, markdown, words
 from edgedistill.report.methods.schema import SCHEMA, MethodsReport
 from edgedistill.report.schema import StageLine
@@ -164,31 +163,14 @@ def _conditions(recipe: Recipe) -> dict[str, Any]:
 
 def save(report: MethodsReport, stem: Path) -> dict[str, Path]:
     """Write `<stem>.json`, `.md` and `.html`."""
-    return {
-        "json": write_json(stem.with_name(f"{stem.name}.json"), as_json(report)),
-        "md": write_text(stem.with_name(f"{stem.name}.md"), markdown.page(report)),
-        "html": write_text(stem.with_name(f"{stem.name}.html"), html.page(report)),
-    }
+    return on_disk.save(report, stem, markdown=markdown.page(report), html=html.page(report))
 
 
 def is_one(path: Path) -> bool:
     """Whether a report.json is of a contest; one that cannot be read is not."""
-    try:
-        content = read_json(path)
-    except ValueError:
-        return False
-    return isinstance(content, dict) and str(content.get("schema", "")).startswith("edgedistill.methods/")
+    return on_disk.is_of(path, SCHEMA)
 
 
 def load(path: Path) -> MethodsReport:
     """Read a report.json back; UsageError when it is of another version."""
-    try:
-        return MethodsReport.model_validate(read_json(path))
-    except ValueError as error:  # pydantic's is a child of it
-        said = str(error).splitlines()[0]
-        raise UsageError(f"{path} is not a report of schema {SCHEMA}: {said}", "run the methods again") from None
-
-
-def as_json(report: MethodsReport) -> dict[str, Any]:
-    """The report under the schema's own names."""
-    return report.model_dump(mode="json", by_alias=True)
+    return on_disk.load(MethodsReport, path, SCHEMA, "run the methods again")

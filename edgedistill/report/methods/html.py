@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from edgedistill.report import template
 from edgedistill.report import words as general
 from edgedistill.report.methods import picture, words
 from edgedistill.report.methods.schema import MethodsReport
@@ -11,15 +12,5 @@ from edgedistill.report.methods.schema import MethodsReport
 
 def page(report: MethodsReport) -> str:
     """The whole page; everything that comes from a recipe or a model is escaped."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    here = Path(__file__).parent
-    environment = Environment(
-        loader=FileSystemLoader([here, here.parent]),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     given = {"report": report, "picture": picture, "words": words, "general": general}
-    return environment.get_template("methods.html.j2").render(given)
+    return template.rendered(Path(__file__).parent, "methods.html.j2", given)
