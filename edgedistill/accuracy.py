@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from edgedistill import prompts, statistics
 from edgedistill.engine import Engine, Messages, user
 from edgedistill.files import read_rows, write_rows
-from edgedistill.log import progress
-from edgedistill.shards import shard, shard_path
+from edgedistill.shards import in_shards
 from edgedistill.task import Item, Task
 
 Row = dict[str, Any]
@@ -45,7 +44,7 @@ class Taken:
 class Questions:
     """The test items of all tasks, asked with the plain prompt."""
 
-    items: list[tuple[Task, Item]]
+    items: Sequence[tuple[Task, Item]]
     max_tokens: int
     """Room for one answer."""
 
@@ -75,17 +74,11 @@ def answer(out: Path, name: str, engine: Engine, questions: Questions) -> list[R
     kept = finished(out, name)
     if kept is not None:
         return kept
-    folder = out / "shards" / name
-    starts = range(0, len(questions.items), SHARD)
-    done = SHARD * sum(shard_path(folder, start // SHARD).is_file() for start in starts)
-    rows: list[Row] = []
-    with progress(f"answers of {name}", len(questions.items), min(done, len(questions.items))) as advance:
-        for start in starts:
 
-            def make(start: int = start) -> list[Row]:
-                return _asked(engine, questions, slice(start, start + SHARD), advance)
+    def make(part: Sequence[tuple[Task, Item]], number: int, advance: Callable[[int], None]) -> list[Row]:
+        return _asked(engine, replace(questions, items=part), advance)
 
-            rows += shard(folder, start // SHARD, make)
+    rows = in_shards(out / "shards" / name, questions.items, SHARD, f"answers of {name}", make)
     write_rows(path_of(out, name), rows)
     return finished(out, name) or []
 
@@ -101,9 +94,9 @@ def finished(out: Path, name: str) -> list[Row] | None:
     return list(read_rows(path))
 
 
-def _asked(engine: Engine, questions: Questions, part: slice, advance: Any) -> list[Row]:
-    texts = engine.generate(questions.conversations[part], max_tokens=questions.max_tokens, on_done=advance)
-    return [graded(task, item, text) for (task, item), text in zip(questions.items[part], texts, strict=True)]
+def _asked(engine: Engine, questions: Questions, on_done: Callable[[int], None]) -> list[Row]:
+    texts = engine.generate(questions.conversations, max_tokens=questions.max_tokens, on_done=on_done)
+    return [graded(task, item, text) for (task, item), text in zip(questions.items, texts, strict=True)]
 
 
 def graded(task: Task, item: Item, text: str) -> Row:

@@ -270,10 +270,27 @@ class Candidate:
     ships: bool = True
     """False for a float file that the recipe does not list: the others were made from it, so it is checked too."""
 
+    @property
+    def name(self) -> str:
+        """Of files about it, among all candidates."""
+        return f"{self.format}-{self.quant}"
+
+    def description(self) -> dict[str, Any]:
+        """What the report says of the file itself."""
+        return {key: getattr(self, key) for key in _DESCRIPTION}
+
+
+_DESCRIPTION = ("format", "quant", "file", "bytes", "sha256", "tensor_types", "bits_per_weight", "fitted")
+
 
 @dataclass(frozen=True)
 class Candidates(Artifact):
     """The exported files, and candidates.jsonl that describes them."""
+
+    @property
+    def are_listed(self) -> bool:
+        """False while this is a plan, and nothing was exported."""
+        return (self.path / "candidates.jsonl").is_file()
 
     def rows(self) -> Iterator[Candidate]:
         return (candidate for candidate in self._all() if candidate.ships)
@@ -301,9 +318,23 @@ class Candidates(Artifact):
 
 
 @dataclass(frozen=True)
+class Evaluations(Artifact):
+    """evaluations.json: `student` as in the report's schema, `candidates` by name, `reference` with what the float
+    student is like; golden.jsonl; answers/<name>.jsonl with every graded answer of the base student, the float student
+    and each candidate; parity/<name>.jsonl."""
+
+    def read(self) -> dict[str, Any]:
+        found: dict[str, Any] = read_json(self.path / "evaluations.json")
+        return found
+
+    @property
+    def golden(self) -> Path:
+        return self.path / "golden.jsonl"
+
+
+@dataclass(frozen=True)
 class Measurements(Artifact):
-    """measurements.json: `student`, `candidates[]` and `budgets[]` as in the report's schema; golden.jsonl;
-    answers/<name>.jsonl with every graded answer of the base student, the float student and each candidate."""
+    """measurements.json: `student`, `candidates[]` and `budgets[]` as in the report's schema; golden.jsonl."""
 
     def read(self) -> dict[str, Any]:
         measured: dict[str, Any] = read_json(self.path / "measurements.json")

@@ -1,14 +1,16 @@
 """The line, from a recipe and a target to a bundle.
 
     recipe.yaml ─┐
-                 ├─ plan ─► elicit ─► prefer ─► align ─► tailor ─► distill ─┬───────────────┬─► package ─► validate ─► …
-    target.yaml ─┘         Drafts  Preferences  Teacher  Tailored  Student  └─ calibrate ───┘  Candidates  Measurements
+                 ├─ plan ─► elicit ─► prefer ─► align ─► tailor ─► distill ─┬───────────────┬─► package ─► evaluate ─► …
+    target.yaml ─┘         Drafts  Preferences  Teacher  Tailored  Student  └─ calibrate ───┘  Candidates  Evaluations
                                                                                Calibration
-    … ─► bundle ─► report
+    … ─► validate ─► bundle ─► report
+         Measurements
 
-Only `package`, `validate` and `bundle` read the target, so two devices share everything up to the student. A student
-that is trained already begins there. `calibrate` measures how the student's weights may be rounded, where an exporter's
-settings ask for it. With a store in dry mode this same function is the plan.
+Only `validate` and `bundle` read the target, so two devices share everything up to the candidates and what they are
+worth; what cannot keep a device's budgets is not evaluated for it. A student that is trained already begins at
+`package`. `calibrate` measures how the student's weights may be rounded, where an exporter's settings ask for it. With
+a store in dry mode this same function is the plan.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgedistill import inputs
+from edgedistill import inputs, plan
 from edgedistill.artifacts import Bundle, Calibration, Measurements, Tailored, Teacher
 from edgedistill.models import Model
 from edgedistill.predictor import own_board
@@ -26,6 +28,7 @@ from edgedistill.stages.align import align
 from edgedistill.stages.bundle import bundle
 from edgedistill.stages.calibrate import calibrate
 from edgedistill.stages.elicit import elicit
+from edgedistill.stages.evaluate import evaluate
 from edgedistill.stages.package import package
 from edgedistill.stages.prefer import prefer
 from edgedistill.stages.tailor import tailor
@@ -59,15 +62,17 @@ def build(
 ) -> Built:
     """Run every stage that is not cached, in order. `test_items`: a folder with files in place of the tasks' own.
     `runtime`: programs that ship in the bundle."""
-    tasks, teacher, student = inputs.open_all(recipe, test_items=test_items, may_fetch=not store.dry)
+    tasks, teacher, student = inputs.open_all(recipe, target, test_items=test_items, may_fetch=not store.dry)
     budgets, text = target.budgets.replaced_by(recipe.budgets), inputs.text(recipe)
 
     # Without `distill` the student is packaged as it is.
     taught = teach(store, recipe, tasks, teacher, student) if recipe.distill and teacher else Taught(student)
     tuned, calibration = taught.student, calibrated(store, recipe, tasks, taught)
-    candidates = store.run(package, tuned, target, recipe.package, taught.rows, tasks, calibration)
-    judged_by = (recipe.validation, recipe.seed, own_board.stored(target.name), inputs.runtimes(recipe))
-    measured = store.run(validate, candidates, tuned, student, tasks, text, target, budgets, *judged_by)
+    candidates = store.run(package, tuned, recipe.package, taught.rows, tasks, calibration)
+    how, pair = (recipe.validation, recipe.seed, inputs.runtimes(recipe)), own_board.stored(target.name)
+    hopeless = plan.hopeless(candidates, tuned, target, budgets, recipe.validation.context, pair)
+    evaluated = store.run(evaluate, candidates, tuned, student, tasks, text, *how, tuple(hopeless))
+    measured = store.run(validate, evaluated, candidates, tuned, tasks, target, budgets, *how, pair, hopeless)
     shipped = store.run(bundle, measured, candidates, tuned, teacher, student, tasks, target, recipe.name, runtime)
     return Built(measured, shipped, taught.aligned)
 

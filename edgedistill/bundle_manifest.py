@@ -6,7 +6,6 @@ app's build, on the device.
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Final, Literal
 
@@ -14,12 +13,13 @@ from pydantic import Field, ValidationError
 
 from edgedistill.errors import IntegrityError, UsageError
 from edgedistill.files import read_json, sha256_of, write_json
-from edgedistill.locks import held
 from edgedistill.sections import Section
+from edgedistill.target import Cores
 
 SCHEMA: Final = "edgedistill.bundle/1"
 MANIFEST = "manifest.json"
-_BESIDE_THE_LIST = (MANIFEST, "manifest.sig")
+SIGNATURE = "manifest.sig"
+_BESIDE_THE_LIST = (MANIFEST, SIGNATURE)
 """Files that the manifest cannot list: itself, and what is made from it."""
 
 
@@ -75,6 +75,10 @@ class Device(Section):
     triple: str
     cpu: str
     threads: int | None
+    backend: Literal["cpu", "gpu", "npu"] = "cpu"
+    """What its figures are of."""
+    cores: tuple[Cores, ...] = ()
+    """By which another device is told from it."""
 
 
 class Manifest(Section):
@@ -97,8 +101,11 @@ class Manifest(Section):
     versions: dict[str, str]
     """Program or package -> version, of everything used."""
     benchmark: dict[str, Any] | None = None
-    """The last run of `edgedistill bench`: when, where, with which evidence, and how the golden cases came out there.
-    Its figures are those of `chosen`."""
+    """The run of `edgedistill bench` that the figures of `chosen` are of: when, where, with which evidence, how the
+    golden cases came out there, latency and memory."""
+    elsewhere: dict[str, Any] | None = None
+    """A later run under an emulator or on another device, likewise: it changes no figure that was measured on the
+    target."""
     files: dict[str, File]
     """Path inside the bundle -> what the file must be."""
 
@@ -155,47 +162,6 @@ def read(folder: Path) -> Manifest:
         raise IntegrityError(f"{path} is not a manifest of schema {SCHEMA}: {place}: {first['msg']}") from None
     except ValueError as error:
         raise IntegrityError(f"{path} is not JSON: {error}") from None
-
-
-def place(source: Path, dist: Path) -> Path:
-    """Where a bundle is published: `dist/<recipe>-<target>/`."""
-    return dist / read(source).name
-
-
-def publish(source: Path, dist: Path) -> Path:
-    """Copy a bundle to its place in `dist`: written beside, checked, then swapped in. A failure leaves the older one.
-
-    Raises  UsageError where a folder of that name is not a bundle of this tool: it is left alone
-    """
-    final = place(source, dist)
-    beside, old, lock = (dist / f".{final.name}.{what}" for what in ("new", "old", "lock"))
-    with held(lock, str(final)):
-        if old.exists() and not final.exists():
-            old.rename(final)  # a kill between the two renames
-        for leftover in (beside, old):
-            shutil.rmtree(leftover, ignore_errors=True)
-        if final.exists() and not (final / MANIFEST).is_file():
-            raise UsageError(f"{final} exists and is not a bundle", "move it away, or choose another --dist folder")
-        try:
-            shutil.copytree(source, beside)
-            open_bundle(beside)
-            _swap(beside, final, old)
-        finally:
-            shutil.rmtree(beside, ignore_errors=True)
-    return final
-
-
-def _swap(new: Path, final: Path, old: Path) -> None:
-    """Put `new` in the place of `final`, by way of `old`."""
-    try:
-        if final.exists():
-            final.rename(old)
-        new.rename(final)
-    except BaseException:
-        if old.exists() and not final.exists():
-            old.rename(final)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def _present(folder: Path) -> dict[str, Path]:

@@ -14,9 +14,10 @@ of the best comes out a little low; nothing is corrected for that, and the repor
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
+from edgedistill import verdict
 from edgedistill.accuracy import worst_drop
 from edgedistill.recipe import Budgets
 from edgedistill.target import Preference
@@ -30,23 +31,7 @@ UNITS = {
     "package_mib": "MiB",
     "accuracy_drop": "0-1",
 }
-_AT_LEAST = ("decode_tok_s",)
-"""Limits from below; all others are from above."""
-_TIMED = ("first_token_ms", "decode_tok_s")
-_MARKS = {"noisy": "noisy machine", "throttled": "it throttled"}
-"""Condition that a figure must be read with -> the words for it."""
 _NEVER = float("inf")
-
-
-def pruned(problems: Sequence[Sequence[str]]) -> list[tuple[str, ...]]:
-    """Of each candidate, why it need not be evaluated; empty for those that are.
-
-    problems  of each candidate, the budgets that it breaks even at the good end of its prediction (`plan.problems`).
-              When all break some, all are evaluated, so that the report can say by how much.
-    """
-    if all(problems):
-        return [() for _ in problems]
-    return [tuple(f"{problem}; not evaluated" for problem in one) for one in problems]
 
 
 def answer_ms(latency: dict[str, Any] | None, tokens: float) -> float | None:
@@ -61,7 +46,7 @@ def answer_ms(latency: dict[str, Any] | None, tokens: float) -> float | None:
 def choose(lines: list[dict[str, Any]], budgets: Budgets, preference: Preference = "fastest") -> list[dict[str, Any]]:
     """Candidate lines with `chosen` and `rejected_because` filled in. None is chosen when none passes parity.
 
-    A line that was pruned has its reasons in `rejected_because` already, and no parity.
+    The line of a candidate that was not evaluated has its reasons in `rejected_because` already, and no parity.
     """
     reasons = [_reasons(line, budgets) for line in lines]
     passing = [n for n, line in enumerate(lines) if line["parity"] and line["parity"]["passed"]]
@@ -120,12 +105,21 @@ def _lost(line: dict[str, Any], best: dict[str, Any], preference: Preference) ->
     winner = f"{_name(best)}, which keeps the limits too"
     own, other = _answer_ms(line), _answer_ms(best)
     if preference == "fastest" and own > other:
-        return f"slower than {_name(best)}: an answer takes {own:.1f} ms, not {other:.1f}"
+        taken = _apart(own, other, 1)
+        return f"slower than {_name(best)}: an answer takes {taken[0]} ms, not {taken[1]}"
     if preference == "most_accurate" and _value(line) < _value(best):
-        return f"less accurate than {winner}: {_value(line):.3f}, not {_value(best):.3f}"
+        told = _apart(_value(line), _value(best), 3)
+        return f"less accurate than {winner}: {told[0]}, not {told[1]}"
     if preference == "most_accurate" and _kl(line) > _kl(best):
         return f"as accurate as {winner}, but further from the float student"
     return f"larger than {winner}" if line["bytes"] > best["bytes"] else f"no better than {winner}"
+
+
+def _apart(one: float, other: float, decimals: int) -> tuple[str, str]:
+    """Two numbers that differ, with as many decimals as show it."""
+    while f"{one:.{decimals}f}" == f"{other:.{decimals}f}":
+        decimals += 1
+    return f"{one:.{decimals}f}", f"{other:.{decimals}f}"
 
 
 def _reasons(line: dict[str, Any], budgets: Budgets) -> list[str]:
@@ -172,8 +166,8 @@ def grade(line: dict[str, Any], budgets: Budgets) -> list[dict[str, Any]]:
             "limit": limits[name],
             "value": value,
             "unit": UNITS[name],
-            "verdict": _verdict(name, value, limits[name], evidence, line),
-            "evidence": _how(name, line, evidence),
+            "verdict": verdict.of(name, value, limits[name], evidence, line),
+            "evidence": verdict.evidence(name, evidence, line),
         }
         for name, (value, evidence) in values.items()
         if name in limits
@@ -207,31 +201,3 @@ def text_limits(line: dict[str, Any]) -> list[dict[str, Any]]:
             "evidence": how,
         },
     ]
-
-
-def _verdict(name: str, value: float | None, limit: float, evidence: str, line: dict[str, Any]) -> str:
-    """Only what was measured can meet or miss a limit. A drop is met when its whole interval is within the limit, and a
-    speed that is too low on a busy machine proves nothing.
-    """
-    if value is None or evidence != "measured":
-        return "unproven"
-    is_kept = value >= limit if name in _AT_LEAST else value <= limit
-    if name == "accuracy_drop" and is_kept and limit < worst_drop(line["accuracy"]):
-        return "unproven"
-    if name in _TIMED and not is_kept and line["latency"]["conditions"].get("noisy"):
-        return "unproven"
-    return "met" if is_kept else "missed"
-
-
-def _how(name: str, line: dict[str, Any], evidence: str) -> str:
-    if name == "accuracy_drop":
-        return f"measured, n = {line['accuracy']['n']}, 95% up to {worst_drop(line['accuracy']):.3f}"
-    if name == "package_mib":
-        return "measured, file size"
-    if evidence == "predicted":
-        return "predicted, no device at hand"
-    conditions = line["latency"]["conditions"]
-    if name == "memory_mib":
-        return f"{evidence}, peak of a fresh process, {conditions['where']}"
-    marks = [f", {word}" for sign, word in _MARKS.items() if conditions.get(sign)]
-    return f"{evidence}, p50 of {conditions['runs']}, {conditions['where']}{''.join(marks)}"

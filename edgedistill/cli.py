@@ -14,7 +14,7 @@ from edgedistill.errors import EdgeDistillError
 
 STAGES = (
     *("elicit", "prefer", "align", "tailor", "teach", "distill"),
-    *("calibrate", "package", "validate", "bundle"),
+    *("calibrate", "package", "evaluate", "validate", "bundle"),
 )
 INTERRUPTED = 130
 READER_GONE = 141

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from edgedistill import even_tokens, inputs, method_arms, spent
 from edgedistill.artifacts import Artifact, Drafts, Gains, Graded, Preferences, Student, Tailored
+from edgedistill.comparison_sections import ArmsConfig
 from edgedistill.errors import StageFailed
 from edgedistill.files import read_json, write_json
 from edgedistill.log import say
@@ -18,7 +19,7 @@ from edgedistill.models import Model
 from edgedistill.pace import Pace
 from edgedistill.recipe import Recipe
 from edgedistill.schooling import learned, tutors_of
-from edgedistill.sections import ArmsConfig, PreferConfig
+from edgedistill.sections import PreferConfig
 from edgedistill.spent import Spent
 from edgedistill.stages.align import align
 from edgedistill.stages.distill import LEFT_OUT
@@ -272,8 +273,8 @@ class Line:
         with spent.measured() as took:
             made = run()
         artifacts = made_of(made)
-        if not artifacts:
-            return made, took
+        if not artifacts:  # nothing was made, and what the process held by then is no cost of it
+            return made, Spent()
         beside = artifacts[-1].path.with_suffix(".spent.json")
         if any(step.status == "ran" for step in self.store.steps[begun:]):
             write_json(beside, asdict(took))

@@ -15,6 +15,7 @@ from edgedistill.models import Model
 from edgedistill.perplexity import Text
 from edgedistill.recipe import Recipe
 from edgedistill.sections import DistillConfig, TextConfig
+from edgedistill.target import Target
 from edgedistill.task import Task
 from edgedistill.tutors import Tutor
 
@@ -22,10 +23,11 @@ _ROLES = ("teacher", "student")
 
 
 def open_all(
-    recipe: Recipe, *, test_items: Path | None = None, may_fetch: bool = True
+    recipe: Recipe, target: Target | None = None, *, test_items: Path | None = None, may_fetch: bool = True
 ) -> tuple[list[Task], Model | None, Model]:
     """Tasks, teacher (None where nothing is trained) and student. Raises one UsageError with the problems of all.
 
+    target       must have a runtime for what is packaged; None where nothing is
     test_items   a folder whose files replace the tasks' own test items
     may_fetch    False for a plan: hub models are looked up here only, and tasks need not be prepared yet
     """
@@ -37,6 +39,8 @@ def open_all(
             context.check(found["student"], [task for task in tasks if task.has_items], recipe.prefer)
         except UsageError as error:
             problems.append(error)
+    if target:
+        _check_formats(recipe, target, problems)
     if (student := found.get("student")) and student.is_here:
         _check_package(recipe, student, problems)
     if student and (teacher := found.get("teacher")):
@@ -164,6 +168,18 @@ def _check_duplicates(recipe: Recipe, made: Task, problems: list[UsageError]) ->
             duplicates.check(made, near, f"{section}.near_duplicate")
         except UsageError as error:
             problems.append(error)
+
+
+def _check_formats(recipe: Recipe, target: Target, problems: list[UsageError]) -> None:
+    formats = (components.load("exporters", config.exporter).FORMAT for config in recipe.package)
+    problems += [
+        UsageError(
+            f"target `{target.name}` has no runtime for {name}; it has: {', '.join(target.formats)}",
+            "choose another `package.exporter` in the recipe, or add the format to the target's `formats`",
+        )
+        for name in formats
+        if name not in target.formats
+    ]
 
 
 def _check_package(recipe: Recipe, student: Model, problems: list[UsageError]) -> None:

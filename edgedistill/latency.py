@@ -69,15 +69,25 @@ def measure(
     """Run the benchmark on `local`, opened. `prompts` are taken in turn. Raises DeviceError when it fails."""
     how = {"format": format_name, "context": context, "threads": threads}
     request = {"file": str(file.resolve()), "prompts": list(prompts), **how}
-    # The child must find this package even where it is not installed.
-    own = str(Path(__file__).resolve().parent.parent)
-    path = os.pathsep.join(filter(None, (own, os.environ.get("PYTHONPATH"))))
-    # -P: a file in the user's folder that is called like a library is not imported in its place.
-    command = ["env", f"PYTHONPATH={path}", sys.executable, "-P", "-m", "edgedistill.latency"]
+    command = command_of("edgedistill.latency")
     done = device.run(command, timeout=LIMIT_S, input=json.dumps(request).encode())
     if done.code:
         raise exits.fault(device, command, done.code, done.err.decode(errors="replace"))
     return Raw(**json.loads(done.text))
+
+
+def command_of(module: str) -> list[str]:
+    """What runs a module of this package in a process of its own."""
+    # The child must find this package even where it is not installed.
+    own = str(Path(__file__).resolve().parent.parent)
+    path = os.pathsep.join(filter(None, (own, os.environ.get("PYTHONPATH"))))
+    # -P: a file in the user's folder that is called like a library is not imported in its place.
+    return ["env", f"PYTHONPATH={path}", sys.executable, "-P", "-m", module]
+
+
+def memory_of(python_mib: float) -> str:
+    """What the peak of a process is the memory of, whose Python had so much before the runtime came in."""
+    return f"peak of a fresh process, {python_mib:.0f} MiB of it Python"
 
 
 def measured_lines(raw: Raw, facts: dict[str, Any], threads: int | None) -> dict[str, Any]:
@@ -95,7 +105,7 @@ def measured_lines(raw: Raw, facts: dict[str, Any], threads: int | None) -> dict
         "others_busy_cores_before": round(raw.others_before, 2),
         "others_busy_cores_during": round(raw.others_during, 2),
         "noisy": "; ".join(noise) or None,
-        "memory": f"peak of a fresh process, {raw.python_mib:.0f} MiB of it Python",
+        "memory": memory_of(raw.python_mib),
     }
     latency = {
         "first_token_ms": {f"p{p}": round(percentile(raw.first_token_ms, p / 100), 3) for p in (50, 90, 99)},
@@ -154,12 +164,12 @@ def main() -> None:
 
 def _run(request: dict[str, Any]) -> Raw:
     others_before = _others_busy(lambda: time.sleep(1.0))[0]
-    python_mib = _peak_mib()
+    python_mib = peak_mib()
     how = {"context": request["context"], "threads": request["threads"]}
     with open_file(Path(request["file"]), request["format"], **how) as engine:
         others_during, runs = _others_busy(lambda: _repeat(engine, request))
     return Raw(
-        **runs, peak_mib=_peak_mib(), python_mib=python_mib, others_before=others_before, others_during=others_during
+        **runs, peak_mib=peak_mib(), python_mib=python_mib, others_before=others_before, others_during=others_during
     )
 
 
@@ -209,7 +219,7 @@ def _others_busy(work: Any) -> tuple[float, Any]:
     return max(0.0, (busy() - busy_before - (own() - own_before)) / took), result
 
 
-def _peak_mib() -> float:
+def peak_mib() -> float:
     """VmHWM: the most memory that this process ever had in RAM."""
     status = Path("/proc/self/status")
     if status.is_file():

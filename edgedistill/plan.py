@@ -10,9 +10,9 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from edgedistill import quantization
-from edgedistill.artifacts import Candidate
-from edgedistill.models import Shape
+from edgedistill import models, quantization
+from edgedistill.artifacts import Candidate, Candidates
+from edgedistill.models import Model, Shape
 from edgedistill.predictor import chips, memory, quants
 from edgedistill.predictor import predict as predictor
 from edgedistill.predictor.estimate import Estimate
@@ -26,6 +26,8 @@ MIB = memory.MIB
 
 _CACHE_BYTES = 2
 """Of one number in the KV cache (F16)."""
+PROMPT_TOKENS = 128
+"""Of a prompt whose length nobody knows yet."""
 _METADATA_PER_TOKEN = 36
 """Bytes of a GGUF file's vocabulary per token: text, type and merge rule, estimated."""
 _RUNTIMES = {"gguf": "llama.cpp", "onnx_genai": "onnxruntime-genai", "onnx": "onnxruntime"}
@@ -161,13 +163,35 @@ def predict(
     )
 
 
+def predict_file(
+    target: Target, shape: Shape, candidate: Candidate, context: int, prompt_tokens: int, pair: Pair | None = None
+) -> Prediction:
+    """The same for a file that is there."""
+    work, cache = work_of(shape, candidate, context, prompt_tokens, target), kv_cache_bytes(shape, context)
+    return predict(target, work, file_bytes=candidate.bytes, cache_bytes=cache, vocab=shape.vocab, pair=pair)
+
+
+def hopeless(
+    candidates: Candidates, student: Model, target: Target, budgets: Budgets, context: int, pair: Pair | None
+) -> dict[str, tuple[str, ...]]:
+    """Candidate -> why it cannot keep the budgets, so that nobody evaluates it. None, when all of them cannot: the
+    report is to say by how much. None in a plan of what is not exported yet."""
+    if not candidates.are_listed:
+        return {}
+    shape, found = models.shape_of(student.path), {}
+    for one in candidates.rows():
+        prediction = predict_file(target, shape, one, context, PROMPT_TOKENS, pair)
+        found[one.name] = tuple(f"{why}; not evaluated" for why in problems(target, budgets, prediction, one.bytes))
+    return {name: reasons for name, reasons in found.items() if reasons} if not all(found.values()) else {}
+
+
 def fit(
     shape: Shape,
     target: Target,
     budgets: Budgets,
     quant: QuantEntry,
     context: int,
-    prompt_tokens: int = 128,
+    prompt_tokens: int = PROMPT_TOKENS,
     pair: Pair | None = None,
 ) -> Fit:
     """Everything that can be said about one quantization of a student on a target without making it."""

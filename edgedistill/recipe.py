@@ -11,16 +11,15 @@ from typing import Annotated, Any, Self
 from pydantic import Field, field_validator, model_validator
 
 from edgedistill import task, yaml_file
+from edgedistill.comparison_sections import ArmsConfig, MethodsConfig
 from edgedistill.errors import UsageError
 from edgedistill.sections import (
     ANY_PREFER,
     SOME_METHODS,
     SOME_PACKAGES,
     AlignConfig,
-    ArmsConfig,
     CalibrateConfig,
     ElicitConfig,
-    MethodsConfig,
     ModelConfig,
     Section,
     TailorConfig,

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from edgedistill.engine import user
-from edgedistill.log import progress
 from edgedistill.models import Model
-from edgedistill.shards import on_demand, seed_of, shard, shard_path
+from edgedistill.shards import Row, in_shards, on_demand, seed_of
 
 _PROMPTS = 64
 """Of one shard."""
@@ -31,29 +30,21 @@ class Sampling:
 
 def drawn(out: Path, prompts: Sequence[str], model: Model, how: Sampling, seed: int) -> list[list[str]]:
     """`how.count` responses of the model to each prompt (user message). Shards go to out/shards/responses."""
-    folder = out / "shards" / "responses"
-    parts = [prompts[start : start + _PROMPTS] for start in range(0, len(prompts), _PROMPTS)]
-    done = sum(len(part) for number, part in enumerate(parts) if shard_path(folder, number).is_file())
-    found: list[list[str]] = []
-    with (
-        on_demand(model, out) as opened,
-        progress("responses", len(prompts) * how.count, done * how.count) as advance,
-    ):
-        for number, part in enumerate(parts):
+    with on_demand(model, out) as opened:
 
-            def make(part: Sequence[str] = part, number: int = number) -> list[dict[str, list[str]]]:
-                texts = opened().generate(
-                    [user(prompt) for prompt in part for _ in range(how.count)],
-                    max_tokens=how.max_tokens,
-                    temperature=how.temperature,
-                    top_p=how.top_p,
-                    seed=seed_of(seed, "responses", number),
-                    on_done=advance,
-                )
-                return [{"responses": texts[at * how.count : (at + 1) * how.count]} for at in range(len(part))]
+        def make(part: Sequence[str], number: int, advance: Callable[[int], None]) -> list[Row]:
+            texts = opened().generate(
+                [user(prompt) for prompt in part for _ in range(how.count)],
+                max_tokens=how.max_tokens,
+                temperature=how.temperature,
+                top_p=how.top_p,
+                seed=seed_of(seed, "responses", number),
+                on_done=advance,
+            )
+            return [{"responses": texts[at * how.count : (at + 1) * how.count]} for at in range(len(part))]
 
-            found += [row["responses"] for row in shard(folder, number, make)]
-    return found
+        rows = in_shards(out / "shards" / "responses", prompts, _PROMPTS, "responses", make, each=how.count)
+    return [row["responses"] for row in rows]
 
 
 def came_to_an_end(tokens: int, how: Sampling) -> bool:

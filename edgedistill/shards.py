@@ -6,16 +6,19 @@ number alone, so a resumed run leaves the same bytes as an undisturbed one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, TypeVar
 
 from edgedistill.engine import Engine, open_engine
 from edgedistill.files import read_rows, write_rows
+from edgedistill.log import progress
 from edgedistill.models import Model
+
+T = TypeVar("T")
 
 Row = dict[str, Any]
 
@@ -29,6 +32,28 @@ def shard(folder: Path, number: int, make: Callable[[], Iterable[Row]]) -> list[
     if not path.is_file():
         write_rows(path, make())
     return list(read_rows(path))
+
+
+def in_shards(
+    folder: Path,
+    items: Sequence[T],
+    size: int,
+    what: str,
+    make: Callable[[Sequence[T], int, Callable[[int], None]], Iterable[Row]],
+    each: int = 1,
+) -> list[Row]:
+    """The rows of all items, `size` items a shard, with a progress bar of what is made.
+
+    make  (items of a shard, its number, what to tell that so much more is done) -> its rows
+    each  what one item counts in the bar
+    """
+    parts = [items[start : start + size] for start in range(0, len(items), size)]
+    done = sum(len(part) for number, part in enumerate(parts) if shard_path(folder, number).is_file())
+    found: list[Row] = []
+    with progress(what, len(items) * each, done * each) as advance:
+        for number, part in enumerate(parts):
+            found += shard(folder, number, partial(make, part, number, advance))
+    return found
 
 
 def shard_path(folder: Path, number: int) -> Path:

@@ -131,6 +131,8 @@ def doubts(made: Target) -> list[str]:
         found.append("usable_ram_mib: as much as the whole memory; a system takes some of it")
     if made.peak_gb_s and made.copy_gb_s and made.copy_gb_s.value >= made.peak_gb_s.value:
         found.append("copy_gb_s: more than the theoretical peak_gb_s")
+    if made.cpu == "native" and made.triple != "native":
+        found.append("cpu: `native` goes with `triple: native` alone; write the compiler's name, e.g. cortex_a76")
     big = sum(cores.count for cores in made.cores if cores.big)
     if big and made.threads and made.threads != big:
         found.append(f"threads: {made.threads}, but {big} big cores")

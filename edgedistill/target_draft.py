@@ -1,18 +1,20 @@
 """A target's YAML from the facts that a device tells of itself: /proc/cpuinfo, /proc/meminfo, sysfs, a copy test.
 
-Facts come as one plain record, so that any transport can bring them: the files' texts and a few numbers.
+Facts come as every transport brings them (devices/facts.py).
 """
 
 from __future__ import annotations
 
+import json
 import os
-import platform
 import re
 import time
 from collections import Counter
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from edgedistill.devices.facts import Facts
 
 MIB = 1024 * 1024
 
@@ -29,33 +31,18 @@ _FEATURES = {
     "avx_vnni": "avx_vnni", "avx512_vnni": "avx512_vnni", "avx512f": "avx512f",
 }  # fmt: skip
 """As the kernel names them -> as a target does."""
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What was read on the device."""
-
-    cpuinfo: str
-    meminfo: str
-    machine: str
-    """`uname -m`"""
-    max_khz: tuple[int, ...] = ()
-    """Highest clock of each core, from cpufreq; empty where the system does not tell."""
-    copy_gb_s: float | None = None
-    how: str = "local"
-    """Where it was read, for the sources."""
-
-
-def this_machine() -> Facts:
-    """Of the machine that this runs on."""
-    clocks = sorted(Path("/sys/devices/system/cpu").glob("cpu[0-9]*/cpufreq/cpuinfo_max_freq"))
-    return Facts(
-        cpuinfo=_text(Path("/proc/cpuinfo")),
-        meminfo=_text(Path("/proc/meminfo")),
-        machine=platform.machine(),
-        max_khz=tuple(int(_text(path) or 0) for path in clocks),
-        copy_gb_s=copy_rate(),
-    )
+_WITH_SVE = {"Cortex-A510", "Cortex-A710", "Cortex-A715", "Cortex-X3", "Cortex-A520", "Cortex-A720", "Cortex-X4"}
+"""Armv9: their compiler's name stands for SVE2, too."""
+_V2 = {"sse4_2", "popcnt"}
+_V3 = _V2 | {"avx", "avx2", "bmi1", "bmi2", "f16c", "fma"}
+_LEVELS = (
+    ("x86_64_v4", _V3 | {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}),
+    ("x86_64_v3", _V3), ("x86_64_v2", _V2),
+)  # fmt: skip
+"""The psABI's levels, by what toolchain/instructions.py knows of each."""
+_ARM64 = {"arm64": "aarch64", "armv8l": "aarch64"}
+_NO_NAMES = {"To Be Filled By O.E.M.", "System Product Name", "Default string", "Not Specified"}
+"""What a mainboard calls itself when nobody named it."""
 
 
 def copy_rate(size: int = 64 * MIB, rounds: int = 6) -> float:
@@ -69,43 +56,50 @@ def copy_rate(size: int = 64 * MIB, rounds: int = 6) -> float:
     return best
 
 
-def draft(facts: Facts) -> str:
-    """The YAML. What the device did not tell is left as a comment that says what to write."""
-    today = datetime.now(UTC).date().isoformat()
-    source = f"measured by `edgedistill targets new`, {facts.how}, {today}"
+def draft(facts: Facts, how: str, copy_gb_s: float | None = None) -> str:
+    """The YAML. What the device did not tell is left as a comment that says what to write.
+
+    how        where it was read, for the sources: `ssh`
+    copy_gb_s  from the copy test, where that was run
+    """
+    source = f"measured by `edgedistill targets new`, {how}, {datetime.now(UTC).date().isoformat()}"
     cores, features = _cores(facts), _features(facts)
     big = [kind for kind, _, _ in cores if kind not in _SMALL] or [kind for kind, _, _ in cores]
+    kind, triple = _platform(facts, how)
     lines = [
         "# Drafted from the device itself; look through it, and name the file after the device.",
-        f"title: {_model(facts)}",
-        f"soc: {', '.join(f'{count}x {kind}' for kind, count, _ in cores)}",
-        f"kind: {'x86' if facts.machine == 'x86_64' else 'board'}",
-        f"triple: {'x86_64' if facts.machine == 'x86_64' else facts.machine}-linux-musl",
-        "cpu: native  # the compiler's name of the CPU, for building elsewhere, e.g. cortex_a76",
-        f"threads: {sum(count for kind, count, _ in cores if kind in big)}",
+        f"title: {_quoted(_title(facts))}",
+        f"soc: {_quoted(', '.join(f'{count}x {name}' for name, count, _ in cores))}",
+        f"kind: {kind}",
+        f"triple: {triple}",
+        f"cpu: {_cpu(facts, big[0], features)}",
+        f"threads: {sum(count for name, count, _ in cores if name in big)}",
         "cores:",
-    ]
-    for kind, count, ghz in cores:
-        clock = f"{ghz:.2f}" if ghz else "1.0"
-        note = "" if ghz else "  # the system does not tell the clock: write it"
-        small = "" if kind in big else ", big: false"
-        lanes = _LANES.get(kind, 2.0)
-        lines += [
-            f'  - {{type: "{kind}", count: {count}, ghz: {clock}, lanes: {lanes}{small}, source: "{source}"}}{note}'
-        ]
-    lines += [
+        *(_core_line(*core, core[0] in big, source) for core in cores),
         f'isa: {{features: [{", ".join(features)}], source: "{source}"}}',
-        f'ram_mib: {{value: {_memory(facts, "MemTotal")}, source: "{source}"}}',
-        f'usable_ram_mib: {{value: {_memory(facts, "MemAvailable")}, source: "{source}"}}',
-    ]
-    if facts.copy_gb_s:
-        lines.append(f'copy_gb_s: {{value: {facts.copy_gb_s:.1f}, source: "{source}"}}')
-    lines += [
+        f'ram_mib: {{value: {_mib(facts.ram_bytes)}, source: "{source}"}}',
+        f'usable_ram_mib: {{value: {_mib(facts.available_bytes)}, source: "{source}"}}',
+        *([f'copy_gb_s: {{value: {copy_gb_s:.1f}, source: "{source}"}}'] if copy_gb_s else []),
         "# peak_gb_s: {value: …, source: …}   bus width in bytes times transfers per second",
         "budgets: {first_token_ms: 1500, decode_tok_s: 8, memory_mib: 1024, package_mib: 512, accuracy_drop: 0.02}",
         "default_recipe: quickstart",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _platform(facts: Facts, how: str) -> tuple[str, str]:
+    """Kind and triple."""
+    machine = _ARM64.get(facts.machine, facts.machine)
+    if (facts.kernel or "").startswith("Darwin"):
+        return "mac", f"{machine}-macos"
+    return "phone" if how == "adb" else "x86" if machine == "x86_64" else "board", f"{machine}-linux-musl"
+
+
+def _core_line(kind: str, count: int, ghz: float, is_big: bool, source: str) -> str:
+    clock = f"{ghz:.2f}" if ghz else "1.0"
+    note = "" if ghz else "  # the system does not tell the clock: write it"
+    rest = f"lanes: {_LANES.get(kind, 2.0)}{'' if is_big else ', big: false'}"
+    return f'  - {{type: {_quoted(kind)}, count: {count}, ghz: {clock}, {rest}, source: "{source}"}}{note}'
 
 
 def _cores(facts: Facts) -> list[tuple[str, int, float]]:
@@ -115,29 +109,39 @@ def _cores(facts: Facts) -> list[tuple[str, int, float]]:
         # Threads of one core count once.
         pairs = set(zip(re.findall(r"physical id\s*:\s*(\d+)", facts.cpuinfo),
                         re.findall(r"core id\s*:\s*(\d+)", facts.cpuinfo), strict=False))  # fmt: skip
-        count = len(pairs) or len(re.findall(r"^processor\s*:", facts.cpuinfo, re.MULTILINE)) or 1
-        kinds = [_model(facts)] * count
+        count = len(pairs) or len(re.findall(r"^processor\s*:", facts.cpuinfo, re.MULTILINE)) or facts.cores or 1
+        kinds = [facts.cpu or facts.machine] * count
     clocks = facts.max_khz if len(facts.max_khz) >= len(kinds) else (0,) * len(kinds)
     fastest = {kind: max(khz for k, khz in zip(kinds, clocks, strict=False) if k == kind) / 1e6 for kind in kinds}
     return sorted(((k, n, fastest[k]) for k, n in Counter(kinds).items()), key=lambda core: -core[2])
 
 
 def _features(facts: Facts) -> list[str]:
-    line = re.search(r"^(?:flags|Features)\s*:\s*(.*)$", facts.cpuinfo, re.MULTILINE)
-    named = set(line[1].split()) if line else set()
-    found = [ours for theirs, ours in _FEATURES.items() if theirs in named]
+    found = [ours for theirs, ours in _FEATURES.items() if theirs in facts.cpu_features]
     return found or ["neon" if facts.machine.startswith(("aarch64", "arm")) else "sse"]
 
 
-def _model(facts: Facts) -> str:
-    found = re.search(r"^(?:Model|model name)\s*:\s*(.+)$", facts.cpuinfo, re.MULTILINE)
-    return re.sub(r"[:#{}\[\],]", " ", found[1]).strip() if found else facts.machine
+def _cpu(facts: Facts, big: str, features: list[str]) -> str:
+    """The compiler's name of a processor that has what every core has: a runtime may run on any of them."""
+    if facts.machine == "x86_64":
+        level = next((name for name, needed in _LEVELS if needed <= set(facts.cpu_features)), "x86_64")
+        return "+".join([level, *(feature.replace("_", "") for feature in features if "vnni" in feature)])
+    if big not in ARM_PARTS.values():
+        return "generic  # runs anywhere, several times slower: write the compiler's name of the CPU, e.g. cortex_a76"
+    if big in _WITH_SVE and "sve2" not in features:  # some makers' kernels do not allow it
+        return "+".join(["cortex_a78", *(feature for feature in ("i8mm", "bf16") if feature in features)])
+    return big.lower().replace("-", "_")
 
 
-def _memory(facts: Facts, name: str) -> int:
-    found = re.search(rf"^{name}:\s*(\d+) kB", facts.meminfo, re.MULTILINE)
-    return int(found[1]) // 1024 if found else 1
+def _title(facts: Facts) -> str:
+    named = facts.model if facts.model not in _NO_NAMES else None
+    return named or facts.cpu or facts.machine
 
 
-def _text(path: Path) -> str:
-    return path.read_text(encoding="utf-8", errors="replace").strip() if path.is_file() else ""
+def _quoted(text: str) -> str:
+    """For YAML, whatever a maker wrote."""
+    return json.dumps(text, ensure_ascii=False)
+
+
+def _mib(size: int | None) -> int:
+    return (size or MIB) // MIB

@@ -4,8 +4,8 @@
         server = device.push(Path("llama-server"), "llama-server")
         process = device.start([server, "--port", "8080"], log="server.log")
 
-Leaving the block ends our processes there and removes what was pushed, unless `keep`. A cut connection ends them too,
-and leaves what was pushed for the next run.
+Leaving the block ends our processes there and removes what was pushed, unless `keep`. A cut connection ends them too.
+After a fault what was pushed stays for the next run, and the fault says where.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from edgedistill import components
-from edgedistill.errors import DeviceError, UsageError
+from edgedistill.errors import DeviceError, EdgeDistillError, UsageError
+from edgedistill.log import say
 
 if TYPE_CHECKING:
     from edgedistill.devices.facts import Facts
@@ -94,7 +95,8 @@ class Device(ABC):
 
     address: Address
     evidence: Evidence
-    """Known for sure once it is open: a whole system under an emulator is seen then."""
+    """Known once it is open: QEMU is seen by what it maps, or by what its machines are called. An emulator that hides
+    better than that counts as a device."""
     folder: str
     """The private work folder on the device; made on entering."""
 
@@ -141,8 +143,11 @@ class Device(ABC):
         """Connect, claim the device for us, and make the work folder."""
 
     @abstractmethod
-    def close(self, is_resumable: bool) -> None:
-        """End our processes and remove what was pushed; with `is_resumable` the pushed files stay for the next run."""
+    def close(self, is_resumable: bool) -> str | None:
+        """End our processes and remove what was pushed; with `is_resumable` the pushed files stay for the next run.
+
+        Returns where they stay, also because the connection is gone; None where nothing does.
+        """
 
     def __enter__(self) -> Self:
         self.open()
@@ -151,9 +156,18 @@ class Device(ABC):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        from edgedistill.devices.faults import Lost
+        from edgedistill.devices.faults import is_resumable
 
-        self.close(is_resumable=isinstance(error, Lost | KeyboardInterrupt))
+        stays = self.close(is_resumable(error))
+        if not stays:
+            return
+        told = f"what was pushed stays in {stays} of {self.address}, for the next run"
+        if isinstance(error, EdgeDistillError):
+            error.hint = f"{error.hint}\n      {told}".strip()
+        elif error is not None:
+            error.add_note(told)
+        else:
+            say(told)
 
 
 def open_device(address: str | Address, *, keep: bool = False, folder: str | None = None) -> Device:
@@ -176,6 +190,12 @@ _FORMS = "`local`, `ssh://[user@]host[:port]`, `adb`, `adb://SERIAL`, `qemu://CP
 def parse(text: str) -> Address:
     """An address taken apart. Raises UsageError that says what is wrong with it."""
     scheme, colons, rest = text.partition("://")
+    if scheme != "replay" and ":" in (rest or scheme).rpartition("@")[0]:
+        # Before anything else, and without the address: what stands behind the colon is a secret.
+        raise UsageError(
+            "a device address takes no password, and one with `:` before `@` has one",
+            "log in with a key (`ssh-copy-id` puts yours on the device), and write ssh://user@host",
+        )
     if scheme not in components.names("transports"):
         near = f" (did you mean `ssh://{text}`?)" if "@" in scheme else components.near(scheme, "transports")
         raise UsageError(f"device address `{text}` is none of {_FORMS}{near}")
@@ -194,9 +214,6 @@ def _ssh(text: str) -> Address:
         port = parts.port
     except ValueError as error:  # a port that is no number, brackets that do not close
         raise UsageError(f"device address `{text}`: {error}") from None
-    if parts.password is not None:
-        # Not repeated here: what stands behind the colon is a secret.
-        raise UsageError("the device address holds a password; log in with a key (`ssh-copy-id`) and leave it out")
     user, at, host = parts.netloc.rpartition("@")
     host = re.sub(r":\d*$", "", host).strip("[]")  # urlsplit's own `hostname` is in small letters; aliases need not be
     if parts.path.strip("/") or parts.query or parts.fragment:

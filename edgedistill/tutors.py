@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from edgedistill import vocabulary
 from edgedistill.artifacts import Hints
@@ -21,6 +21,8 @@ from edgedistill.models import Model
 from edgedistill.prompts import extract_answer, plain_prompt
 from edgedistill.shards import Row, seed_of, shard
 from edgedistill.task import Task
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,19 @@ def shared(tutors: Sequence[Tutor], count: int, seed: int) -> list[tuple[int, Tu
         (number, tutor, [place for place, turn in enumerate(turns) if turn == number])
         for number, tutor in enumerate(tutors)
     ]
+
+
+def in_turns(
+    tutors: Sequence[Tutor], asked: Sequence[T], seed: int, of_one: Callable[[Tutor, int, list[T]], list[Row]]
+) -> list[Row]:
+    """One row for each that is asked, in order; each tutor does its own, one tutor after another.
+
+    of_one  (tutor, its number, what it has its turn at) -> rows
+    """
+    found: dict[int, Row] = {}
+    for number, tutor, own in shared(tutors, len(asked), seed):
+        found |= dict(zip(own, of_one(tutor, number, [asked[place] for place in own]), strict=True))
+    return [found[place] for place in range(len(asked))]
 
 
 def weighed(

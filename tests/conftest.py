@@ -132,11 +132,9 @@ def tiny_candidates(tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) 
     from edgedistill.exporters import gguf
     from edgedistill.files import write_rows
     from edgedistill.models import Model
-    from edgedistill.target import Target
 
     folder = tmp_path_factory.mktemp("candidates")
-    target = Target(name="t", title="t", soc="t", triple="native", cpu="native")
-    made = gguf.export(folder, Model(tiny_llama, "tiny"), target, gguf.Config(quants=("F16", "Q8_0")))
+    made = gguf.export(folder, Model(tiny_llama, "tiny"), gguf.Config(quants=("F16", "Q8_0")))
     write_rows(folder / "candidates.jsonl", [asdict(candidate) for candidate in made])
     return Candidates(folder, "tiny")
 

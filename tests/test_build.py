@@ -20,8 +20,8 @@ import yaml
 from edgedistill import yaml_file
 from edgedistill.files import sha256_of
 
-STAGES = ["elicit", "prefer", "align", "tailor", "distill", "package", "validate", "bundle"]
-OF_THE_TARGET = ["package", "validate", "bundle"]
+STAGES = ["elicit", "prefer", "align", "tailor", "distill", "package", "evaluate", "validate", "bundle"]
+OF_THE_TARGET = ["validate", "bundle"]
 QUICKSTART = yaml_file.shipped("recipes") / "quickstart"
 
 
@@ -82,7 +82,7 @@ def test_second_build_is_all_cached(undisturbed: Path) -> None:
     assert statuses(build(undisturbed)) == dict.fromkeys(STAGES, "cached")
 
 
-def test_second_target_runs_only_package_validate_and_bundle(undisturbed: Path) -> None:
+def test_second_target_runs_only_validate_and_bundle(undisturbed: Path) -> None:
     expected = {stage: "ran" if stage in OF_THE_TARGET else "cached" for stage in STAGES}
     assert statuses(build(undisturbed, target="host")) == expected
 
@@ -141,7 +141,7 @@ def test_changing_epochs_reruns_distill_but_not_tailor(undisturbed: Path) -> Non
     assert statuses(json.loads(done.stdout)) == {**dict.fromkeys(STAGES[:4], "cached"), "distill": "ran"}
 
 
-@pytest.mark.parametrize("stage", ["elicit", "prefer", "align", "tailor", "distill", "package", "validate"])
+@pytest.mark.parametrize("stage", ["elicit", "prefer", "align", "tailor", "distill", "package", "evaluate"])
 def test_killed_in_a_stage_a_rerun_leaves_the_same_bytes(undisturbed: Path, tmp_path: Path, stage: str) -> None:
     """Everything before the stage is copied from the undisturbed run; the stage is killed half-way, then run again."""
     small_recipe(tmp_path)

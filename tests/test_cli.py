@@ -105,7 +105,7 @@ def test_mistakes_end_with_2_and_say_what_is_wrong(arguments, says, tmp_path):
 def test_plan_says_what_would_run_and_whether_it_fits(tmp_path):
     done = run("plan", "--target", "rpi5", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("quickstart on rpi5: 9 of 9 stages would run\n")
+    assert done.stdout.startswith("quickstart on rpi5: 10 of 10 stages would run\n")
     for name in cli.STAGES:
         assert (f"  {name} " in done.stdout) == (name != "teach"), "`sft` reads nothing that teachers wrote down"
     for quant in ("F16", "Q8_0", "Q4_K_M", "Q4_0"):

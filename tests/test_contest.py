@@ -224,8 +224,8 @@ def test_the_teachers_answers_pass_the_check_that_the_rows_passed(tmp_path: Path
 def test_every_arm_is_trained_held_against_others_and_explained_under_one_name() -> None:
     from typing import get_args
 
+    from edgedistill.comparison_sections import MethodArm, PairArm
     from edgedistill.report.methods import words
-    from edgedistill.sections import MethodArm, PairArm
     from edgedistill.stages.distill import LEFT_OUT
 
     assert set(get_args(MethodArm)) == set(method_arms.TRAINED_WITH)

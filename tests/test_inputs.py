@@ -237,3 +237,13 @@ def test_a_signal_that_trains_the_student_needs_an_engine_that_can(tmp_path):
     compared = text + "prefer: {signal: icl_accuracy}\nalign: {}\nmethods: {methods: [], pairs: []}\n"
     with pytest.raises(UsageError, match=r"^methods\.signals: .*`influence` trains the student"):
         contest.check(made(tmp_path, compared))
+
+
+def test_formats_without_a_runtime_on_the_target_are_refused_before_any_work(tmp_path):
+    a_task(tmp_path / "home")
+    several = RECIPE.replace("{exporter: gguf}", "[{exporter: gguf}, {exporter: onnx_genai}]").replace(", garden", "")
+    board = target.load("rpi5").model_copy(update={"name": "board", "formats": ("onnx", "gguf")})
+    with pytest.raises(UsageError) as caught:
+        inputs.open_all(made(tmp_path, several), board)
+    assert "target `board` has no runtime for onnx_genai; it has: onnx, gguf" in str(caught.value)
+    assert "no runtime for gguf" not in str(caught.value)

@@ -18,7 +18,7 @@ from edgedistill.engines import onnx_genai as onnx_engine
 from edgedistill.errors import UsageError
 from edgedistill.store import Store
 
-ALONE = ["calibrate", "package", "validate", "bundle"]
+ALONE = ["calibrate", "package", "evaluate", "validate", "bundle"]
 
 
 def asked(student: Path | str, *overrides: str, **options: Any) -> recipe.Recipe:
@@ -72,18 +72,18 @@ def test_what_was_measured_in_another_version_of_a_runtime_is_measured_again(tin
 
     with monkeypatch.context() as patch:
         patch.setattr(versions, "of_package", newer)
-        assert differing(before, keys(made, tmp_path)) == ["validate", "bundle"]
+        assert differing(before, keys(made, tmp_path)) == ["evaluate", "validate", "bundle"]
         assert differing(alone, keys(gguf_alone, tmp_path)) == [], "no candidate runs in it"
     with monkeypatch.context() as patch:
         patch.setattr(llama, "VERSION", 99)
-        assert differing(alone, keys(gguf_alone, tmp_path)) == ["validate", "bundle"]
+        assert differing(alone, keys(gguf_alone, tmp_path)) == ["evaluate", "validate", "bundle"]
 
 
 def test_a_search_that_was_measured_in_another_version_is_made_again(tiny_llama, tmp_path, monkeypatch):
     made = asked(tiny_llama, "package=[{exporter: onnx_genai, quants: [INT4]}]")
     before = keys(made, tmp_path)
     monkeypatch.setattr(onnx_engine, "VERSION", 99)
-    assert differing(before, keys(made, tmp_path)) == ["package", "validate", "bundle"]
+    assert differing(before, keys(made, tmp_path)) == ["package", "evaluate", "validate", "bundle"]
 
 
 def test_a_hub_id_is_pinned_behind_an_at_sign():
@@ -130,7 +130,7 @@ def test_plan_shows_the_stages_and_whether_it_fits(tiny_llama, tmp_path, capsys)
     code = cli._run(["plan", "--target", "rpi5", "--student", str(tiny_llama), "--runs", str(tmp_path)])
     assert code == 0
     said = capsys.readouterr().out
-    assert said.startswith("tiny-llama on rpi5: 4 of 4 stages would run\n") and "fits" in said
+    assert said.startswith("tiny-llama on rpi5: 5 of 5 stages would run\n") and "fits" in said
 
 
 def run(folder: Path, student: Path, *options: str) -> subprocess.CompletedProcess[str]:

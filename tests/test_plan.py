@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from edgedistill import plan
-from edgedistill.artifacts import Candidate
-from edgedistill.models import Shape
+from edgedistill.artifacts import Candidate, Candidates
+from edgedistill.models import Model, Shape
 from edgedistill.predictor import chips
 from edgedistill.predictor.predict import speed
 from edgedistill.quants import QuantEntry
@@ -169,3 +171,15 @@ def test_the_cost_of_the_head_in_each_type_that_its_rows_can_have():
 def test_the_type_that_a_recipe_sets_for_the_head_is_counted():
     larger = QuantEntry(quant="Q4_0", head="Q8_0")  # in place of Q6_K, 210 bytes a row
     assert plan.gguf_bytes(SHAPE, larger) - plan.gguf_bytes(SHAPE, quant("Q4_0")) == 1024 * (272 - 210)
+
+
+def test_what_cannot_keep_a_budget_need_not_be_evaluated(tiny_candidates, tiny_llama):
+    """The F16 file has 2.6 MiB, the Q8_0 one 1.4."""
+
+    def hopeless(limit: float, candidates: Candidates = tiny_candidates) -> dict[str, tuple[str, ...]]:
+        return plan.hopeless(candidates, Model(tiny_llama, "tiny"), BOARD, Budgets(package_mib=limit), 256, None)
+
+    assert hopeless(2) == {"gguf-F16": ("the file has 2.6 MiB, the budget is 2.0 MiB; not evaluated",)}
+    assert hopeless(3) == {}
+    assert hopeless(1) == {}, "then the report says how far off they are"
+    assert hopeless(2, Candidates(Path("nowhere"), "key")) == {}, "nothing is exported yet"

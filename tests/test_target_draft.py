@@ -2,25 +2,44 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from click.testing import CliRunner
 
 from edgedistill import target, target_draft, transport
 from edgedistill.cli import cli
-from edgedistill.devices import tape
+from edgedistill.devices import facts, tape
+from edgedistill.devices.facts import Facts
 from edgedistill.errors import UsageError
 from edgedistill.predictor import chips
-from edgedistill.target_draft import Facts
+from edgedistill.toolchain import runtime
 
 CORE = "processor\t: {n}\nFeatures\t: fp asimd crc32 asimdhp asimddp\nCPU implementer\t: 0x41\nCPU part\t: {part}\n\n"
-ROCK = Facts(
-    cpuinfo="".join(CORE.format(n=n, part="0xd05" if n < 4 else "0xd0b") for n in range(8))
-    + "Model\t: Radxa ROCK 5B\n",
-    meminfo="MemTotal:        7942748 kB\nMemFree: 1 kB\nMemAvailable:    7012352 kB\n",
+MEMORY = "MemTotal:        7942748 kB\nMemFree: 1 kB\nMemAvailable:    7012352 kB\n"
+
+
+def told(**records: str) -> Facts:
+    """What facts.sh prints, taken apart."""
+    return facts.parse("".join(f"\x1e{name}\n{text}" for name, text in records.items()))
+
+
+ROCK = told(
     machine="aarch64",
-    max_khz=(1800000,) * 4 + (2352000,) * 4,
-    copy_gb_s=11.42,
+    model="Radxa ROCK 5B",
+    cpuinfo="".join(CORE.format(n=n, part="0xd05" if n < 4 else "0xd0b") for n in range(8)),
+    meminfo=MEMORY,
+    max_khz="1800000\n" * 4 + "2352000\n" * 4,
 )
+
+
+def arm(part: str, features: str) -> Facts:
+    cpuinfo = CORE.format(n=0, part=part).replace("asimddp", f"asimddp {features}")
+    return told(machine="aarch64", cpuinfo=cpuinfo, meminfo=MEMORY)
+
+
+def x86(flags: str) -> Facts:
+    return told(machine="x86_64", cpuinfo=f"processor: 0\nmodel name: A CPU\nflags: {flags}\n", meminfo=MEMORY)
 
 
 def load(text, folder):
@@ -30,21 +49,64 @@ def load(text, folder):
 
 
 def test_big_and_small_cores_are_told_apart(tmp_path):
-    made = load(target_draft.draft(ROCK), tmp_path)
+    made = load(target_draft.draft(ROCK, "ssh", 11.42), tmp_path)
     assert [(c.type, c.count, c.ghz, c.big) for c in made.cores] == [
         ("Cortex-A76", 4, 2.35, True), ("Cortex-A55", 4, 1.8, False),
     ]  # fmt: skip
     assert made.title == "Radxa ROCK 5B" and made.threads == 4 and made.triple == "aarch64-linux-musl"
     assert made.isa is not None and made.isa.features == ("dotprod", "fp16")
     assert made.ram_mib is not None and made.ram_mib.value == 7942748 // 1024
-    assert "measured by `edgedistill targets new`" in made.ram_mib.source
+    assert "measured by `edgedistill targets new`, ssh, 20" in made.ram_mib.source
     assert chips.of_target(made).copy_gb_s == 11.4
 
 
+V3 = "sse4_2 popcnt avx avx2 bmi1 bmi2 f16c fma"
+
+
+@pytest.mark.parametrize(
+    "found, cpu",
+    [
+        (ROCK, "cortex_a76"),
+        (arm("0xd4e", "i8mm bf16 sve sve2"), "cortex_x3"),
+        (arm("0xd4e", "i8mm bf16"), "cortex_a78+i8mm+bf16"),
+        (arm("0xfff", "i8mm"), "generic"),
+        (x86("sse2"), "x86_64"),
+        (x86("sse4_2 popcnt"), "x86_64_v2"),
+        (x86(f"{V3} avx_vnni"), "x86_64_v3+avxvnni"),
+        (x86(f"{V3} avx512f avx512bw avx512cd avx512dq avx512vl avx512_vnni"), "x86_64_v4+avx512vnni"),
+    ],
+)
+def test_a_runtime_can_be_built_for_a_draft_anywhere(found, cpu, tmp_path):
+    """The compiler's name of what was found there, never this machine's own processor."""
+    made = load(target_draft.draft(found, "ssh"), tmp_path)
+    assert runtime.runtime_of(made) == runtime.Runtime(f"{found.machine}-linux-musl", cpu)
+
+
+@pytest.mark.parametrize(
+    "model, title",
+    [
+        ("Orange Pi 5: rev #2", "Orange Pi 5: rev #2"),
+        ("", "1x Cortex-X3"),
+        ("System Product Name", "1x Cortex-X3"),
+    ],
+)
+def test_it_is_called_as_its_maker_calls_it(model, title, tmp_path):
+    found = replace(arm("0xd4e", "i8mm"), model=model or None)
+    assert load(target_draft.draft(found, "ssh"), tmp_path).title == title
+
+
+def test_a_phone_and_a_mac_are_seen_as_such(tmp_path):
+    assert load(target_draft.draft(ROCK, "adb"), tmp_path).kind == "phone"
+    mac = told(machine="arm64", kernel="Darwin 25.1.0", cpu="Apple M2", cores="8", ram="17179869184")
+    made = load(target_draft.draft(mac, "local"), tmp_path)
+    assert (made.kind, made.triple, made.title, made.soc) == ("mac", "aarch64-macos", "Apple M2", "8x Apple M2")
+    assert made.ram_mib.value == 16384
+
+
 def test_what_the_device_does_not_tell_is_left_to_a_person(tmp_path):
-    text = target_draft.draft(Facts(cpuinfo="processor\t: 0\n", meminfo="MemTotal: 2048 kB\n", machine="riscv64"))
+    text = target_draft.draft(told(machine="riscv64", cpuinfo="processor\t: 0\n", meminfo="MemTotal: 2048 kB\n"), "ssh")
     assert "the system does not tell the clock" in text
-    assert "# peak_gb_s" in text
+    assert "# peak_gb_s" in text and "cpu: generic  #" in text
     load(text, tmp_path)
 
 
@@ -54,6 +116,7 @@ def test_this_machine_is_drafted_and_the_draft_checks(tmp_path, monkeypatch):
     run = CliRunner().invoke
     assert run(cli, ["targets", "new", "--device", "local", "mine"]).exit_code == 0
     assert run(cli, ["targets", "check", "./mine.yaml"]).exit_code == 0
+    assert "copy_gb_s: {value: 9.5" in (tmp_path / "mine.yaml").read_text()
     with pytest.raises(UsageError, match="exists already"):
         run(cli, ["targets", "new", "--device", "local", "mine"], catch_exceptions=False, standalone_mode=False)
 
@@ -62,14 +125,10 @@ def test_a_device_is_drafted_over_any_transport(tmp_path, monkeypatch):
     """By a tape of this machine: the same facts, but no copy test."""
     monkeypatch.chdir(tmp_path)
     with tape.record(transport.open_device("local"), tmp_path / "board.tape") as device:
-        device.facts()
+        found = device.facts()
     done = CliRunner().invoke(cli, ["targets", "new", "--device", "replay://board.tape", "board"])
     assert done.exit_code == 0, done.output
-    made = load((tmp_path / "board.yaml").read_text(), tmp_path)
-    assert made.copy_gb_s is None
-    here = load(target_draft.draft(target_draft.this_machine()), tmp_path)
-    assert (made.title, made.soc, made.isa.features) == (here.title, here.soc, here.isa.features)
-    assert "measured by `edgedistill targets new`, replay, 20" in made.ram_mib.source
+    assert (tmp_path / "board.yaml").read_text() == target_draft.draft(found, "replay")
 
 
 def test_what_is_no_address_is_refused():

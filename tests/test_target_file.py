@@ -94,3 +94,7 @@ copy_gb_s: {value: 6, source: "https://example.org"}
     ]
     bare = target.Target(title="t", soc="t", triple="t", cpu="t")
     assert target.doubts(bare) == ["without cores, and peak_gb_s or copy_gb_s, its speed is not predicted"]
+    there = target.Target(title="t", soc="t", triple="aarch64-linux-musl", cpu="native", address="ssh://pi@desk")
+    assert target.doubts(there) == [
+        "cpu: `native` goes with `triple: native` alone; write the compiler's name, e.g. cortex_a76"
+    ]

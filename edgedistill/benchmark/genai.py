@@ -11,16 +11,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from edgedistill import golden
+from edgedistill import golden, latency
 from edgedistill.benchmark import limits as rules
 from edgedistill.benchmark.limits import Limits
-from edgedistill.benchmark.served import Times
+from edgedistill.benchmark.served import Keep, Times
 from edgedistill.engine import open_file
 from edgedistill.errors import DeviceError, EdgeDistillError, UsageError
 from edgedistill.golden import GoldenCase
@@ -32,16 +32,10 @@ from edgedistill.toolchain import subprocesses
 def serving(model: Path, format_name: str, *, context: int, threads: int | None) -> Iterator[GenaiServer]:
     """An ONNX model, loaded; its process is gone when the block ends. Raises DeviceError when it fails."""
     how = {"model": str(model.resolve()), "format": format_name, "context": context, "threads": threads}
-    # The child must find this package even where it is not installed.
-    own = str(Path(__file__).resolve().parents[2])
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (own, os.environ.get("PYTHONPATH"))))}
-    # -P: a file in the user's folder that is called like a library is not imported in its place.
-    command = [sys.executable, "-P", "-m", "edgedistill.benchmark.genai"]
+    command = latency.command_of("edgedistill.benchmark.genai")
     with (
         tempfile.TemporaryFile() as log,
-        subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, env=environment
-        ) as process,
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True) as process,
     ):
         try:
             server = GenaiServer(process, log)
@@ -57,12 +51,16 @@ class GenaiServer:
     def __init__(self, process: subprocess.Popen[str], log: Any) -> None:
         self._process, self._log = process, log
         self.pid: int | None = process.pid
-        self.name = ""
+        self.name = self.memory = ""
 
     def open(self, how: dict[str, Any]) -> None:
-        self.name = self._call(how)["name"]
+        found = self._call(how)
+        self.name, self.memory = found["name"], latency.memory_of(found["python_mib"])
 
-    def replay(self, cases: Sequence[GoldenCase], limits: Limits) -> Parity:
+    def replay(
+        self, cases: Sequence[GoldenCase], limits: Limits, known: Mapping[str, dict[str, Any]], keep: Keep
+    ) -> Parity:
+        """All cases at once: nothing here is cut, so nothing is kept."""
         found = self._call({"replay": [asdict(case) for case in cases], "limits": asdict(limits)})
         results = [CaseResult(**row) for row in found["rows"]]
         return Parity(results, answer_kl_mean=found["answer_kl_mean"])
@@ -103,13 +101,14 @@ def main() -> None:
     os.dup2(2, 1)  # what a library prints is no answer
     lines = sys.stdin
     how = json.loads(lines.readline())
+    python_mib = latency.peak_mib()
     try:
         engine = open_file(Path(how["model"]), how["format"], context=how["context"], threads=how["threads"])
     except EdgeDistillError as error:
         _answer(answers, {"problem": error.problem, "hint": error.hint})
         return
     with engine:
-        _answer(answers, {"name": _name(how["format"])})
+        _answer(answers, {"name": _name(how["format"]), "python_mib": python_mib})
         for line in lines:
             request = json.loads(line)
             _answer(answers, _replayed(engine, request) if "replay" in request else _asked(engine, request))
@@ -129,6 +128,8 @@ def _name(format_name: str) -> str:
 
 def _replayed(engine: Any, request: dict[str, Any]) -> dict[str, Any]:
     found = rules.check(golden.from_rows(request["replay"]), engine, Limits(**request["limits"]))
+    with suppress(OSError):  # what comparing took is not the model's; Linux only
+        Path("/proc/self/clear_refs").write_text("5")
     return {"rows": found.rows(), "answer_kl_mean": found.answer_kl_mean}
 
 

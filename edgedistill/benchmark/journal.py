@@ -1,13 +1,15 @@
 """Every raw measurement of a benchmark, one JSON object a line, written as it comes: a cut connection loses nothing.
 
     {"kind": "run", …}       what was measured where; a run goes on only from rows of an equal one
+    {"kind": "again", …}     here the run was cut, and went on later with another process of the runtime
+    {"kind": "case", …}      what the runtime said to one golden case
     {"kind": "parity", …}    how the golden cases came out
     {"kind": "request", …}   one request (served.Times)
     {"kind": "state", …}     one look at the device (watch.State)
     {"kind": "peer", …}      llama-bench
-    {"kind": "done"}         whole; the next run begins anew
 
-It lies beside the bundle, which is sealed.
+It lies beside the bundle, which is sealed: `….new.jsonl` until bundle and report hold what was found (`finish`), then
+`….jsonl`, in the place of the run before.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from edgedistill.files import write_rows
+from edgedistill.files import publish, write_rows
 
 KEPT_S = 24 * 3600.0
 """An older run is not gone on with: firmware, cooling and the room may have changed."""
@@ -27,14 +29,16 @@ KEPT_S = 24 * 3600.0
 class Journal:
     """Rows of one run, in memory and on disk."""
 
-    def __init__(self, path: Path, run: dict[str, Any]) -> None:
-        """Go on with the rows at `path` where they are of an equal run that was cut, else begin anew."""
-        self.path = path
-        self.rows = _cut_run(path, run)
-        self.resumed = len([row for row in self.rows if row["kind"] == "request"])
+    def __init__(self, to: Path, run: dict[str, Any]) -> None:
+        """Go on with the rows of an equal run that was to come to `to` and was cut, else begin anew."""
+        self.path = going(to)
+        self.rows = _cut_run(self.path, run)
+        self.resumed = len(self.of("request"))
         """Requests that an earlier, cut run has measured already."""
-        write_rows(path, self.rows)  # also where they are all kept: a kill may have left half a line
-        if not self.rows:
+        write_rows(self.path, self.rows)  # also where they are all kept: a kill may have left half a line
+        if self.rows:
+            self.add("again", when=time.time())
+        else:
             self.add("run", begun=time.time(), **run)
 
     def add(self, kind: str, **values: Any) -> None:
@@ -48,22 +52,32 @@ class Journal:
         """The rows of a kind, without the word itself."""
         return [{key: value for key, value in row.items() if key != "kind"} for row in self.rows if row["kind"] == kind]
 
-    def drop(self, kind: str, **values: Any) -> None:
+    def drop(self, **values: Any) -> None:
         """Forget rows, e.g. of a phase that has to be in one piece."""
-        self.rows = [row for row in self.rows if row["kind"] != kind or any(row[k] != v for k, v in values.items())]
+        self.rows = [row for row in self.rows if any(row.get(key) != value for key, value in values.items())]
         write_rows(self.path, self.rows)
 
 
 def place(bundle: Path, address: str) -> Path:
-    """Beside the bundle, which is sealed: `dist/quickstart-rpi5.bench/ssh-pi@bench.jsonl`."""
+    """Where a finished run lies: beside the bundle, `dist/quickstart-rpi5.bench/ssh-pi@bench.jsonl`."""
     plain = re.sub(r"[^\w.@]+", "-", address).strip("-")
     return bundle.with_name(f"{bundle.name}.bench") / f"{plain}.jsonl"
+
+
+def going(to: Path) -> Path:
+    """Where its rows lie until it is finished."""
+    return to.with_suffix(f".new{to.suffix}")
+
+
+def finish(to: Path) -> None:
+    """What was found is in bundle and report: the rows take the place of those of the run before."""
+    publish(going(to), to)
 
 
 def _cut_run(path: Path, run: dict[str, Any]) -> list[dict[str, Any]]:
     """Rows of an earlier run that is equal, not finished, and not too old; else none."""
     rows = _whole_rows(path)
-    if not rows or rows[0]["kind"] != "run" or rows[-1]["kind"] == "done":
+    if not rows or rows[0]["kind"] != "run":
         return []
     begun = rows[0].get("begun", 0.0)
     is_equal = {key: value for key, value in rows[0].items() if key not in ("kind", "begun")} == run

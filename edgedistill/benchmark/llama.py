@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +14,10 @@ from typing import Any
 from edgedistill.benchmark import limits as rules
 from edgedistill.benchmark.limits import Limits
 from edgedistill.benchmark.replay import Replay
-from edgedistill.benchmark.served import Times
+from edgedistill.benchmark.served import Keep, Times
 from edgedistill.bundle_manifest import Manifest
 from edgedistill.devices import exits
+from edgedistill.devices.faults import TookTooLong
 from edgedistill.errors import DeviceError, StageFailed, UsageError
 from edgedistill.golden import GoldenCase
 from edgedistill.log import progress, say
@@ -32,17 +33,25 @@ _TOLD_EVERY_S = 10.0
 _SETTLE_S = 1.0
 _LISTENING = re.compile(r"listening on http://127\.0\.0\.1:(\d+)")
 _COMMANDS = """\
-for file in $(grep -ls -- "$1" /proc/[0-9]*/cmdline); do
+for file in $(grep -ls -- --alias /proc/[0-9]*/cmdline); do
     number=${file#/proc/}
     printf '\\036%s ' "${number%/cmdline}"
     tr '\\000' '\\037' <"$file" 2>/dev/null
 done
 :"""
-"""Every process whose command names a program: its number, and its words."""
+"""Every process whose command has an alias: its number, and its words."""
+_FORGET = "echo 5 >/proc/$1/clear_refs"
+"""Linux: the most memory that a process ever had is from now on what it has now."""
 _SAMPLING = ("temperature", "top_k", "top_p", "min_p", "repeat_penalty")
 
 PEER_PROMPT, PEER_ANSWER, PEER_REPEATS = 512, 128, 3
 """What others publish: pp512 and tg128."""
+PEER_S = 10.0
+"""Fewer repeats where all take longer; one is made in any case."""
+PEER_LIMIT_S = 1800.0
+"""A device on which it would take longer than this goes without."""
+_SLACK, _SLACK_S = 3.0, 120.0
+"""It may take so many times as long as was to be expected, and load the model."""
 
 
 @dataclass(frozen=True)
@@ -83,12 +92,13 @@ def serving(
     options += ["--ctx-size", str(context), *(["--threads", str(threads)] if threads else [])]
     # One conversation at a time, as in an app; a second copy of the cache would count as the model's memory.
     options += ["--parallel", "1", "--cache-ram", "0", "--host", "127.0.0.1", "--port", "0"]
-    process = device.start([pushed.server, *options], log="llama-server.log")
+    # Others may run the same program, even from the same file; the work folder is nobody else's.
+    process = device.start([pushed.server, *options, "--alias", device.folder], log="llama-server.log")
     try:
         with device.forward(_port(process)) as port:
-            server = LlamaServer(process, port, sampling)
+            server = LlamaServer(device, process, port, sampling)
             server.check_health()
-            server.pid = _pid(device, pushed.server)
+            server.pid = _pid(device, device.folder)
             yield server
     finally:
         process.stop()
@@ -112,22 +122,23 @@ def _port(process: Process) -> int:
     )
 
 
-def _pid(device: Device, program: str) -> int | None:
-    """The server's process on the device: the one whose command has the program as a word of its own."""
-    found = device.run(["sh", "-c", _COMMANDS, "sh", Path(program).name], timeout=60).text.split("\x1e")[1:]
+def _pid(device: Device, mark: str) -> int | None:
+    """The server's process on the device, by a word of its command; None where processes cannot be seen."""
+    found = device.run(["sh", "-c", _COMMANDS], timeout=60).text.split("\x1e")[1:]
     numbered = [record.partition(" ")[::2] for record in found]
-    return next((int(number) for number, words in numbered if program in words.split("\x1f")), None)
+    return next((int(number) for number, words in numbered if mark in words.split("\x1f")), None)
 
 
 class LlamaServer:
     """See `served.Served`."""
 
-    def __init__(self, process: Process, port: int, sampling: dict[str, Any]) -> None:
-        self._process = process
+    def __init__(self, device: Device, process: Process, port: int, sampling: dict[str, Any]) -> None:
+        self._device, self._process = device, process
         self._server = Server(f"http://127.0.0.1:{port}", None, Requests(tries=1, timeout_s=ANSWER_LIMIT_S))
         self._sampling = {name: sampling[name] for name in _SAMPLING if name in sampling}
+        self._properties: dict[str, Any] = {}
         self.pid: int | None = None
-        self.name = "llama-server"
+        self.name = self.memory = "llama-server"
 
     def check_health(self) -> None:
         """Raises DeviceError when it is not healthy."""
@@ -136,8 +147,18 @@ class LlamaServer:
         self._properties = self._get("/props")
         self.name = f"llama-server {self._properties.get('build_info', '')}".strip()
 
-    def replay(self, cases: Sequence[GoldenCase], limits: Limits) -> Parity:
-        return rules.check(cases, Replay(self._post, self._properties, cases), limits)
+    def replay(
+        self, cases: Sequence[GoldenCase], limits: Limits, known: Mapping[str, dict[str, Any]], keep: Keep
+    ) -> Parity:
+        heard = Replay(self._post, self._properties, cases, limits.max_tokens, known, keep)
+        found = rules.check(cases, heard, limits)
+        self._forget_peak()
+        return found
+
+    def _forget_peak(self) -> None:
+        """An app never asks for the probabilities that the golden cases take, and they are in the server's memory."""
+        is_done = self.pid and self._device.run(["sh", "-c", _FORGET, "sh", str(self.pid)], timeout=60).code == 0
+        self.memory = f"peak of llama-server{'' if is_done else ', golden cases included'}"
 
     def ask(self, ids: Sequence[int], new_tokens: int) -> Times:
         body = {"prompt": list(ids), "n_predict": new_tokens, "ignore_eos": True, "cache_prompt": False}
@@ -163,29 +184,45 @@ class LlamaServer:
         time.sleep(_SETTLE_S)  # the connections of a process that is killed close before it is gone
         if self._process.poll() is not None:
             return self._process.fault()
-        return DeviceError(
-            f"llama-server does not answer: {error.problem}",
-            "what was measured is kept; run the same command again, it goes on",
-        )
+        hint = "what was measured is kept; run the same command again, it goes on"
+        if not self._properties:  # it never did, though it listens
+            hint = "it runs there; if the device's sshd_config says `AllowTcpForwarding no`, allow forwarding"
+        return DeviceError(f"llama-server does not answer: {error.problem}", hint)
 
 
-def bench(device: Device, pushed: Pushed, threads: int | None) -> dict[str, Any]:
+def bench(device: Device, pushed: Pushed, threads: int | None, seen: Times) -> dict[str, Any]:
     """llama-bench's pp512 and tg128, tokens per second. It leaves out tokenizing and sampling.
 
-    Raises  DeviceError when it fails
+    It stands beside what was measured and is no part of it: where it fails, or would take too long, `skipped` says why.
+
+    seen    a request to the same model on this device: it tells how long to wait
+    Raises  DeviceError when something happens to the device, or to the way there
     """
-    sizes = ["-p", str(PEER_PROMPT), "-n", str(PEER_ANSWER), "-r", str(PEER_REPEATS), "-o", "json"]
+    warm_up = once = PEER_PROMPT * seen.prompt_token_ms / 1000
+    once += PEER_ANSWER * seen.token_ms / 1000
+    repeats = max(1, min(PEER_REPEATS, int((PEER_S - warm_up) / once)))
+    expected_s = warm_up + repeats * once
+    if expected_s > PEER_LIMIT_S:
+        return {"skipped": f"one repeat would take {expected_s / 60:,.0f} minutes"}
+    sizes = ["-p", str(PEER_PROMPT), "-n", str(PEER_ANSWER), "-r", str(repeats), "-o", "json"]
     command = [pushed.bench, "-m", pushed.model, *sizes, *(["-t", str(threads)] if threads else [])]
     begun = time.monotonic()
-    done = device.run(command, timeout=ANSWER_LIMIT_S)
+    try:
+        done = device.run(command, timeout=_SLACK * expected_s + _SLACK_S)
+    except TookTooLong:
+        return {"skipped": f"did not end in {time.monotonic() - begun:,.0f} s; {expected_s:,.0f} s were to be expected"}
     if done.code:
-        raise exits.fault(device, command, done.code, done.err.decode(errors="replace"))
-    rows = json.loads(done.text)
+        problem = exits.fault(device, command, done.code, done.err.decode(errors="replace")).problem
+        return {"skipped": " ".join(problem.split())[:300]}
+    return {**_peer(json.loads(done.text)), "repeats": repeats, "seconds": round(time.monotonic() - begun, 1)}
+
+
+def _peer(rows: list[dict[str, Any]]) -> dict[str, Any]:
     speeds = {("pp" if row["n_prompt"] else "tg"): row for row in rows}
+    spread = speeds["tg"]["stddev_ts"] / speeds["tg"]["avg_ts"]
     return {
         "pp512_tok_s": round(speeds["pp"]["avg_ts"], 2),
         "tg128_tok_s": round(speeds["tg"]["avg_ts"], 2),
-        "tg128_spread": round(speeds["tg"]["stddev_ts"] / speeds["tg"]["avg_ts"], 4),
-        "seconds": round(time.monotonic() - begun, 1),
+        "tg128_spread": round(spread, 4) if len(speeds["tg"]["samples_ts"]) > 1 else None,
         "build": f"{rows[0]['build_number']} ({rows[0]['build_commit']})",
     }

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from edgedistill import golden, transport
-from edgedistill.benchmark import figures, journal, limits, llama, setup, watch
+from edgedistill import golden, transport, versions
+from edgedistill.benchmark import figures, journal, limits, llama, parts, setup, watch
 from edgedistill.benchmark.journal import Journal
+from edgedistill.benchmark.llama import Pushed
 from edgedistill.benchmark.load import Extent, Load
 from edgedistill.benchmark.served import Served
 from edgedistill.benchmark.setup import Setup
-from edgedistill.benchmark.watch import Watch
+from edgedistill.benchmark.watch import State, Watch
 from edgedistill.bundle_manifest import Manifest, open_bundle
 from edgedistill.errors import DeviceError, EdgeDistillError, IntegrityError
 from edgedistill.files import read_rows
@@ -24,7 +25,10 @@ from edgedistill.latency import BUSY_CORES
 from edgedistill.log import say
 from edgedistill.parity import Parity
 
-QUIET_WAIT_S = 20.0
+QUIET_S, QUIET_WAIT_S = 1.0, 20.0
+"""Between the two looks that show others' load, and the most that is waited for it to end."""
+PUSH_NOTICED_S = 2.0
+"""A push that takes longer keeps the device busy, and is waited for to settle."""
 BUSY_SHARE = 0.25
 """Of all cores: when others keep more of them busy, nothing is measured."""
 
@@ -37,7 +41,11 @@ class Found:
     latency: dict[str, Any]
     memory_mib: dict[str, Any] | None
     raw: Path
-    """The journal."""
+    """Where the journal lies once it is finished."""
+
+    def finish(self) -> None:
+        """To be called when bundle and report hold it: until then the next run goes on from the same rows."""
+        journal.finish(self.raw)
 
 
 def benchmark(
@@ -61,47 +69,55 @@ def benchmark(
     with transport.open_device(address, keep=keep) as device:
         made = setup.of(folder, manifest, device, new_tokens)
         settings = {**made.conditions, "extent": extent.name, "warm_up": extent.warm_up}
-        same = {**settings, "machine": made.facts.machine, "cpu": made.facts.cpu}
-        kept = Journal(journal.place(folder, address), same)
+        facts = made.facts
+        same = {**settings, "machine": facts.machine, "cpu": facts.cpu, "governor": facts.governor}
+        raw = journal.place(folder, address)
+        kept = Journal(raw, {**same, "edgedistill": versions.of_package("edgedistill")})
         if kept.resumed:
             say(f"going on with {kept.resumed} requests of a run that was cut")
         with _told_what_is_kept(kept):
             parity = _measure(made, extent, kept, anyway)
-            kept.add("done")
     return Found(
         parity.line(),
-        figures.latency_line(kept, made.facts, device.evidence, settings),
+        figures.latency_line(kept, facts, device.evidence, settings),
         figures.memory_line(kept, device.evidence),
-        kept.path,
+        raw,
     )
 
 
 def _measure(made: Setup, extent: Extent, kept: Journal, anyway: bool) -> Parity:
     """The line itself."""
+    watching, cores = Watch(made.device), made.facts.cores or 1
+    looks = _quiet(watching, cores, anyway)  # a busy device is refused before gigabytes are sent to it
+    begun = time.monotonic()
     pushed = made.push()
-    watching = Watch(made.device)
-    _wait_until_quiet(watching, kept, made.facts.cores or 1, anyway)
+    if time.monotonic() - begun > PUSH_NOTICED_S:
+        looks = _quiet(watching, cores, anyway)
+    for look in looks:
+        kept.add("state", phase="before", load_s=0.0, **asdict(look))
     cases = golden.from_rows(list(read_rows(made.folder / "golden.jsonl")))
     with made.serving(pushed) as server:
-        parity = _replay(server, cases, made.manifest)
-        kept.add("parity", runtime=server.name, **parity.line())
+        parity = _replay(server, cases, made.manifest, kept)
+        kept.add("parity", runtime=server.name, memory=server.memory, **parity.line())
         load = Load(server, watching, kept, made.prompts(cases), made.new_tokens)
         load.warm_up(extent.warm_up)
         load.measure(extent)
         load.sustain(extent)
     if pushed and not kept.of("peer"):
-        say("llama-bench, pp512 and tg128")
-        kept.add("peer", **llama.bench(made.device, pushed, made.threads))
+        _peer(made, pushed, kept, load.load_s)
     return parity
 
 
-def _wait_until_quiet(watching: Watch, kept: Journal, cores: int, anyway: bool) -> None:
-    """Look twice, a second apart, until others leave the device alone; our own push may have kept it busy."""
+def _quiet(watching: Watch, cores: int, anyway: bool) -> tuple[State, State]:
+    """Two looks between which others leave the device alone.
+
+    Raises  DeviceError when they do not
+    """
     until = time.monotonic() + QUIET_WAIT_S
     while True:
         first = watching.look()
-        time.sleep(1.0)
-        looks = [first, watching.look()]
+        time.sleep(QUIET_S)
+        looks = first, watching.look()
         (busy,) = watch.others_busy(looks) or [0.0]
         if busy <= BUSY_CORES or time.monotonic() > until or anyway:
             break
@@ -111,21 +127,33 @@ def _wait_until_quiet(watching: Watch, kept: Journal, cores: int, anyway: bool) 
             f"other processes keep {busy:.1f} of the device's {cores} cores busy (load average {looks[1].load})",
             "nothing was measured; end them there, or add --anyway: the run is then marked",
         )
-    kept.drop("state", phase="before")
-    for look in looks:
-        kept.add("state", phase="before", load_s=0.0, **asdict(look))
+    return looks
 
 
-def _replay(server: Served, cases: Sequence[GoldenCase], manifest: Manifest) -> Parity:
-    """Raises IntegrityError with the first difference, before anything is timed."""
-    say(f"{server.name}: replaying {len(cases)} golden cases")
-    parity = server.replay(cases, limits.of(manifest))
+def _replay(server: Served, cases: list[GoldenCase], manifest: Manifest, kept: Journal) -> Parity:
+    """Raises IntegrityError with the first difference, before anything is timed. What was answered before a cut is not
+    asked again.
+    """
+    known = {row["id"]: row for row in kept.of("case")}
+    said = f", {len(known)} of them before the cut" if known else ""
+    say(f"{server.name}: replaying {len(cases)} golden cases{said}")
+    parity = server.replay(cases, limits.of(manifest), known, lambda row: kept.add("case", **row))
     if not parity.passed:
+        kept.drop(kind="case")
         raise IntegrityError(
             f"the device does not reproduce the golden cases: {parity.first_difference}",
             "no speed was measured: this bundle gives other answers there than it was validated with",
         )
     return parity
+
+
+def _peer(made: Setup, pushed: Pushed, kept: Journal, load_s: float) -> None:
+    """llama-bench, last of all: on a slow board it takes as long as all the rest, and would leave a hot device to the
+    requests that count. The row says how long the device was busy before it.
+    """
+    say("llama-bench, pp512 and tg128")
+    seen = [row for part in parts.of(kept) for row in part.asked("measured")]
+    kept.add("peer", after_load_s=round(load_s), **llama.bench(made.device, pushed, made.threads, seen[-1].times))
 
 
 @contextmanager

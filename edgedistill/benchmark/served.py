@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from edgedistill.benchmark.limits import Limits
 from edgedistill.golden import GoldenCase
 from edgedistill.parity import Parity
+
+Keep = Callable[[dict[str, Any]], None]
+"""Is given what was said to one golden case, as soon as it is whole: plain JSON, with the case's `id`."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +42,16 @@ class Served(Protocol):
     pid: int | None
     """Its process on the device; None where it is not known."""
 
-    def replay(self, cases: Sequence[GoldenCase], limits: Limits) -> Parity:
-        """The golden cases, see `limits.check`."""
+    memory: str
+    """What the most memory that its process ever had is the memory of, after `replay`."""
+
+    def replay(
+        self, cases: Sequence[GoldenCase], limits: Limits, known: Mapping[str, dict[str, Any]], keep: Keep
+    ) -> Parity:
+        """The golden cases, see `limits.check`. The peak of the process's memory begins anew behind them.
+
+        known  what `keep` was given in an equal run that was cut, by the case's id: it is not asked again
+        """
 
     def ask(self, ids: Sequence[int], new_tokens: int) -> Times:
         """Read a prompt from its first token on, and write exactly so many tokens, past the answer's end too.

@@ -18,6 +18,7 @@ from edgedistill.errors import UsageError
 from edgedistill.files import read_json
 from edgedistill.golden import GoldenCase
 from edgedistill.latency import NEW_TOKENS
+from edgedistill.log import say
 from edgedistill.toolchain import runtime
 from edgedistill.transport import Device
 
@@ -39,6 +40,8 @@ class Setup:
     context: int
     new_tokens: int
     """Of each request."""
+    other_device: str | None = None
+    """What the device is, where it is not of the target's kind; an emulated one is not asked."""
 
     @property
     def conditions(self) -> dict[str, Any]:
@@ -50,6 +53,10 @@ class Setup:
             "threads": self.threads,
             "context": self.context,
             "answer_tokens": self.new_tokens,
+            # Every runtime that is built here, or comes from the package index, runs on the CPU.
+            "backend": "cpu",
+            "target_backend": self.manifest.target.backend,
+            "other_device": self.other_device,
         }
 
     def push(self) -> Pushed | None:
@@ -85,7 +92,7 @@ def of(folder: Path, manifest: Manifest, device: Device, new_tokens: int | None 
     """Check that the device fits, have the runtime built if need be, and decide the settings.
 
     new_tokens  None: an answer of the task's usual length
-    Raises      WrongArchitecture, CpuLacksFeature, DiskFull; DeviceError for too little memory
+    Raises      WrongArchitecture, CpuLacksFeature; DeviceError for too little memory
     """
     facts = device.facts()
     triple = manifest.target.triple
@@ -94,13 +101,16 @@ def of(folder: Path, manifest: Manifest, device: Device, new_tokens: int | None 
     if programs:
         about = runtime.manifest(programs)
         fit.check_machine(facts, about["triple"].partition("-")[0], tuple(about["needs"]), manifest)
-        fit.check_room(facts, manifest, [*llama.programs_of(programs), folder / manifest.model])
+    fit.check_memory(facts, manifest)
+    other = None if device.evidence == "emulated" else fit.other_device(facts, fit.target_of(manifest))
+    if other:
+        say(f"note: the device is {other}, not {manifest.target.title}: what is measured proves nothing about that")
     context = int(manifest.conditions.get("context") or CONTEXT)
     usual = round(manifest.conditions.get("answer_tokens") or NEW_TOKENS)
     # More threads than cores wait for each other in turns, 10 to 100 times slower: an emulator may have fewer.
     threads = min(filter(None, (manifest.target.threads, facts.cores)), default=None)
     length = new_tokens or max(2, min(usual, context // 2))
-    return Setup(folder, manifest, device, facts, programs, threads, context, length)
+    return Setup(folder, manifest, device, facts, programs, threads, context, length, other)
 
 
 def _programs(folder: Path, manifest: Manifest) -> Path | None:

@@ -1,7 +1,7 @@
 """The state of a device while it is measured: temperature, clocks, throttling, others' load, memory, power.
 
 Numbers without it cannot be compared: cooling, governor and power supply move results by tens of per cent. It is read
-between requests, never during one, in one round trip.
+in one round trip.
 
 Source  the kernel's Documentation/ABI (sysfs) and proc(5); the bits of get_throttled as Raspberry Pi documents them
         (documentation/computers/os.html, vcgencmd)
@@ -28,7 +28,7 @@ _CLOCK_DROP = 0.9
 _FIRMWARE = "/sys/devices/platform/soc/soc:firmware/get_throttled"
 _FIRMWARE_BITS = {0: "under-voltage", 1: "clock capped", 2: "throttled", 3: "soft temperature limit"}
 """Now; 16 higher: since the device started."""
-_ALWAYS = ("/proc/stat", "/proc/uptime", "/proc/loadavg", "/proc/meminfo")
+_ALWAYS = ("/proc/stat", "/proc/uptime", "/proc/loadavg")
 _PATTERNS = (
     "/sys/class/thermal/thermal_zone*/type",
     "/sys/class/thermal/thermal_zone*/temp",
@@ -62,14 +62,15 @@ class State:
     """Mean over a minute of processes that want to run."""
     peak_mib: float | None = None
     """Most memory that the server ever had."""
-    available_mib: float | None = None
     temperatures: dict[str, float] = field(default_factory=dict)
     """Sensor -> degrees Celsius."""
     mhz: tuple[float, ...] = ()
     """Of each core."""
     governor: str | None = None
-    limits: dict[str, int] = field(default_factory=dict)
-    """What slows the CPU down: name -> events so far, or steps that it is slowed down by now."""
+    slowed: dict[str, int] = field(default_factory=dict)
+    """What slows the CPU down now -> by how many steps."""
+    throttles: dict[str, int] = field(default_factory=dict)
+    """What slows it down -> how often it did since the device was started."""
     firmware: int | None = None
     """A Raspberry Pi's flags."""
     power: str | None = None
@@ -86,7 +87,7 @@ class Watch:
     def look(self, pid: int | None = None) -> State:
         """The state now; `pid`: the server's process."""
         of_server = [f"/proc/{pid}/stat", f"/proc/{pid}/status"] if pid else []
-        texts = {name: text or "" for name, text in self._device.sample([*self._paths, *of_server]).items()}
+        texts = {name: text or "" for name, text in self._device.sample([*of_server, *self._paths]).items()}
         busy, steal = _busy(texts["/proc/stat"])
         is_here = self._device.address.scheme in ("local", "qemu")
         return State(
@@ -97,20 +98,18 @@ class Watch:
             own_s=_own_s() if is_here else 0.0,
             load=_first_number(texts["/proc/loadavg"]),
             peak_mib=_kib(texts[of_server[1]], "VmHWM") if of_server else None,
-            available_mib=_kib(texts["/proc/meminfo"], "MemAvailable"),
             **_of_sysfs(texts),
         )
 
 
 def _of_sysfs(texts: dict[str, str]) -> dict[str, Any]:
     zones = {_beside(texts, name, "type"): text for name, text in texts.items() if name.endswith("/temp")}
-    limits: dict[str, int] = {}
+    slowed: dict[str, int] = {}
     for name, text in texts.items():
-        if name.endswith("_throttle_count"):
-            limits["CPU's own throttling"] = limits.get("CPU's own throttling", 0) + int(text or 0)
         kind = _beside(texts, name, "type") if name.endswith("/cur_state") else ""
         if "cpufreq" in kind or kind == "Processor":
-            limits[f"cooling by {kind}"] = max(limits.get(f"cooling by {kind}", 0), int(text or 0))
+            slowed[f"cooling by {kind}"] = max(slowed.get(f"cooling by {kind}", 0), int(text or 0))
+    counts = [int(text or 0) for name, text in texts.items() if name.endswith("_throttle_count")]
     governors = sorted({text for name, text in texts.items() if name.endswith("scaling_governor") and text})
     clocks = [int(text) / 1000 for name, text in texts.items() if name.endswith("scaling_cur_freq") and text]
     flags = texts.get(_FIRMWARE)
@@ -118,7 +117,8 @@ def _of_sysfs(texts: dict[str, str]) -> dict[str, Any]:
         "temperatures": {zone: int(text) / 1000 for zone, text in zones.items() if text.lstrip("-").isdigit()},
         "mhz": tuple(clocks),
         "governor": ", ".join(governors) or None,
-        "limits": limits,
+        "slowed": slowed,
+        "throttles": {"CPU's own throttling": sum(counts)} if counts else {},
         "firmware": int(flags, 16) if flags else None,
         "power": _power(texts),
     }
@@ -162,7 +162,7 @@ def _own_s() -> float:
 
 
 def _kib(text: str, name: str) -> float | None:
-    """A line of /proc/meminfo or /proc/PID/status, in MiB."""
+    """A line of /proc/PID/status, in MiB."""
     found = next((line.split()[1] for line in text.splitlines() if line.startswith(f"{name}:")), None)
     return int(found) / 1024 if found else None
 
@@ -180,35 +180,32 @@ def others_busy(states: Sequence[State]) -> list[float]:
 
 
 def _ours(one: State, other: State) -> float:
-    """Seconds that the server and this tool used between two looks."""
+    """Seconds that the runtime and this tool used between two looks."""
     return (other.server_s or 0.0) - (one.server_s or 0.0) + other.own_s - one.own_s
 
 
-def stolen(states: Sequence[State]) -> float:
-    """Cores that other guests of the same host took, on average."""
+def stolen(states: Sequence[State]) -> float | None:
+    """Cores that other guests of the same host took, on average; None where nobody looked for long enough."""
     pairs = _pairs(states)
     took = sum(other.up_s - one.up_s for one, other in pairs)
-    return sum(other.steal_s - one.steal_s for one, other in pairs) / took if took else 0.0
+    return sum(other.steal_s - one.steal_s for one, other in pairs) / took if took else None
 
 
 def _pairs(states: Sequence[State]) -> list[tuple[State, State]]:
-    """Looks that follow each other with the same server in between, and with time enough for ticks of 10 ms."""
-    return [
-        (one, other)
-        for one, other in pairwise(states)
-        if other.up_s - one.up_s >= _LEAST_S and (other.server_s or 0.0) >= (one.server_s or 0.0)
-    ]
+    """Looks that follow each other with time enough for ticks of 10 ms."""
+    return [(one, other) for one, other in pairwise(states) if other.up_s - one.up_s >= _LEAST_S]
 
 
 def throttled_because(first: State, later: State) -> list[str]:
-    """What has slowed the CPU down since the first look; empty when nothing did."""
+    """What slows the CPU down at a look, or has done so since the first one; empty when nothing did."""
     found = []
     for bit, name in _FIRMWARE_BITS.items():
         before, after = first.firmware or 0, later.firmware or 0
         is_new = after >> (bit + 16) & 1 and not before >> (bit + 16) & 1
         if after >> bit & 1 or is_new:
             found.append(f"firmware: {name}")
-    found += [name for name, steps in later.limits.items() if steps > first.limits.get(name, 0)]
+    found += [name for name, steps in later.slowed.items() if steps]
+    found += [name for name, count in later.throttles.items() if count > first.throttles.get(name, 0)]
     return found
 
 
@@ -220,16 +217,16 @@ def clock_change(states: Sequence[State]) -> str:
     return f"clock between {min(clocks):,.0f} and {max(clocks):,.0f} MHz"
 
 
-def summary(states: Sequence[State]) -> dict[str, str | float | None]:
-    """Conditions for the report."""
-    hottest = [max(state.temperatures.values()) for state in states if state.temperatures]
-    clocks = [max(state.mhz) for state in states if state.mhz]
-    last = states[-1]
+def summary(before: Sequence[State], loaded: Sequence[State]) -> dict[str, str | float | None]:
+    """Conditions for the report. The clocks are those under load: an idle core's is the governor's choice."""
+    clocks = [max(state.mhz) for state in loaded if state.mhz]
+    every = [*before, *loaded]
+    hottest = [max(state.temperatures.values()) for state in every if state.temperatures]
     return {
         "temperature_c_first": round(hottest[0], 1) if hottest else None,
         "temperature_c_highest": round(max(hottest), 1) if hottest else None,
         "clock_mhz_lowest": round(min(clocks)) if clocks else None,
         "clock_mhz_median": round(percentile(clocks, 0.5)) if clocks else None,
-        "governor": last.governor,
-        "power": last.power,
+        "governor": every[-1].governor if every else None,
+        "power": every[-1].power if every else None,
     }

@@ -11,7 +11,7 @@ import click
 
 from edgedistill import bundle_manifest, transport
 from edgedistill import target as targets
-from edgedistill.benchmark import fit, grading
+from edgedistill.benchmark import calibration, fit, grading
 from edgedistill.benchmark.load import FULL, QUICK
 from edgedistill.benchmark.run import Found, benchmark
 from edgedistill.bundle_manifest import MANIFEST, Manifest
@@ -24,6 +24,7 @@ from edgedistill.report.schema import BundleLine, Report
 
 def run(*, bundle: Path, device: str | None, quick: bool, keep: bool, anyway: bool, as_json: bool) -> int:
     """Measure, grade, write, tell. The exit code is that of the budgets."""
+    bundle = bundle.resolve()  # `.` has no name that a report could lie beside
     manifest = bundle_manifest.read(bundle)
     report, found = measured(bundle, device or _address(manifest), quick=quick, keep=keep, anyway=anyway)
     if as_json:
@@ -38,30 +39,49 @@ def run(*, bundle: Path, device: str | None, quick: bool, keep: bool, anyway: bo
 def measured(
     folder: Path, address: str, *, quick: bool, keep: bool, anyway: bool, is_measured_required: bool = False
 ) -> tuple[Report, Found]:
-    """The bundle's report after a benchmark; bundle, report files and calibration are written."""
+    """The bundle's report after a benchmark; bundle, report files and calibration are written.
+
+    Until all of that is there the run does not count as finished: the next one goes on with what was measured.
+    """
     started, begun = datetime.now(UTC), time.monotonic()
+    manifest = bundle_manifest.read(folder)
+    check_address(address, fit.target_of(manifest))
+    beside = folder.with_name(f"{folder.name}.report")
+    earlier = _earlier(beside.with_name(f"{beside.name}.json"), manifest)
     found = benchmark(folder, address, QUICK if quick else FULL, keep=keep, anyway=anyway)
     manifest = grading.into_bundle(folder, found)
-    grading.calibrate(folder, manifest, found.latency)
-    beside = folder.with_name(f"{folder.name}.report")
-    earlier = _earlier(beside.with_name(f"{beside.name}.json"), manifest, started, begun)
-    changed = {
-        "candidates": [_line(one, manifest) for one in on_disk.as_json(earlier)["candidates"]],
-        "budgets": list(manifest.budgets),
-        "bundle": _bundle_line(folder),
-    }
-    report = Report.model_validate({**on_disk.as_json(earlier), **changed})
-    report = report.model_copy(update={"exit_code": assemble.exit_code(report, is_measured_required)})
+    report = earlier or _of(manifest, started, time.monotonic() - begun)
+    report = told(report, manifest, folder, is_measured_required=is_measured_required)
     assemble.save(report, lines_of(manifest.lineage), beside)
+    calibration.calibrate(folder, manifest, found.latency)
+    found.finish()
     return report, found
 
 
+def told(report: Report, manifest: Manifest, folder: Path, *, is_measured_required: bool = False) -> Report:
+    """A report that says of the device what the bundle's manifest does."""
+    earlier = on_disk.as_json(report)
+    changed = {
+        "candidates": [_line(one, manifest) for one in earlier["candidates"]],
+        "budgets": list(manifest.budgets),
+        "benchmark": manifest.benchmark,
+        "elsewhere": manifest.elsewhere,
+        "bundle": _bundle_line(folder),
+    }
+    made = Report.model_validate({**earlier, **changed})
+    return made.model_copy(update={"exit_code": assemble.exit_code(made, is_measured_required)})
+
+
 def check_address(address: str, target: targets.Target) -> None:
-    """Refuse to measure one device's budgets on another, before anything is built. The device itself is asked later.
+    """Refuse to measure one device's budgets on another, before anything is built. The device itself is asked later; a
+    tape tells of whichever device it was recorded on.
 
     Raises  UsageError
     """
-    is_here = transport.parse(address).scheme == "local"
+    scheme = transport.parse(address).scheme
+    is_here = scheme == "local"
+    if scheme == "replay":
+        return
     if target.triple == "native" and not is_here:
         raise UsageError(
             f"--device {address}: target `{target.name}` is built for this machine",
@@ -85,18 +105,23 @@ def _address(manifest: Manifest) -> str:
     )
 
 
-def _earlier(path: Path, manifest: Manifest, started: datetime, begun: float) -> Report:
-    """The build's report beside the bundle; where it did not come along, what the manifest knows."""
-    if path.is_file():
-        report = assemble.load(path)
-        if report.chosen and report.chosen.sha256 == manifest.chosen["sha256"]:
-            return report
+def _earlier(path: Path, manifest: Manifest) -> Report | None:
+    """The build's report beside the bundle; None where it did not come along, or is of another model.
+
+    Raises  UsageError for one that cannot be read: it is not overwritten
+    """
+    report = assemble.load(path) if path.is_file() else None
+    return report if report and report.chosen and report.chosen.sha256 == manifest.chosen["sha256"] else None
+
+
+def _of(manifest: Manifest, started: datetime, seconds: float) -> Report:
+    """What the manifest knows, for a bundle that came alone."""
     return assemble.assemble(
         recipe=manifest.recipe,
         target=manifest.target.name,
         build_id="",
         started=started,
-        seconds=time.monotonic() - begun,
+        seconds=seconds,
         steps=[],
         measured={"student": manifest.student or None, "candidates": [manifest.chosen], "budgets": manifest.budgets},
         bundle=None,

@@ -14,13 +14,15 @@ import click
 from edgedistill import build as line
 from edgedistill import recipe as recipes
 from edgedistill import target as targets
-from edgedistill.bundle_manifest import MANIFEST, place, publish
+from edgedistill.benchmark import grading
+from edgedistill.bundle_manifest import MANIFEST
 from edgedistill.commands import bench
 from edgedistill.commands.going_on import kept, told_what_is_kept
 from edgedistill.errors import EdgeDistillError, NothingToShip, UsageError
 from edgedistill.files import sha256_of
 from edgedistill.learning import TutoredConfig
 from edgedistill.log import say
+from edgedistill.publishing import place, publish
 from edgedistill.recipe import Recipe
 from edgedistill.report import alignment, assemble, on_disk, terminal
 from edgedistill.report.lineage import lineage_of
@@ -86,7 +88,9 @@ def run(
     )
     if folder is None:
         return _say_stopped(report, until, as_json)
-    where = _save_and_ship(report, built, folder, dist) if built else _save(report, folder)
+    where = _save(report, folder) if not built else []
+    if built:
+        report, where = _save_and_ship(report, built, folder, dist, is_measured_required=require == "measured")
     if built and device:
         report, raw = _on_device(built, folder, device, dist, is_measured_required=require == "measured")
         where.append(f"raw      {raw}")
@@ -123,16 +127,23 @@ def _bundle_line(built: line.Built, dist: Path) -> BundleLine:
     )
 
 
-def _save_and_ship(report: Report, built: line.Built, folder: Path, dist: Path) -> list[str]:
-    """Write the report into the work folder, publish the bundle, and put the report beside it; says where, in lines.
+def _save_and_ship(
+    report: Report, built: line.Built, folder: Path, dist: Path, *, is_measured_required: bool
+) -> tuple[Report, list[str]]:
+    """Write the report into the work folder, publish the bundle, and put the report beside it; the report with what was
+    measured on the same model before, and where it all is, in lines.
 
     The report comes first: it is there also when the bundle cannot be published.
     """
     lineage = lineage_of(built.bundle)
     assemble.save(report, lineage, folder / "report")
+    earlier = grading.published(place(built.bundle.folder, dist))
     shipped = publish(built.bundle.folder, dist)
+    if manifest := grading.carry_over(shipped, earlier):
+        report = bench.told(report, manifest, shipped, is_measured_required=is_measured_required)
+        assemble.save(report, lineage, folder / "report")
     beside = assemble.save(report, lineage, shipped.with_name(f"{shipped.name}.report"))
-    return [f"bundle   {shipped}", f"report   {beside['html']}"]
+    return report, [f"bundle   {shipped}", f"report   {beside['html']}"]
 
 
 def _on_device(

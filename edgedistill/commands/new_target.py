@@ -13,7 +13,12 @@ from edgedistill.files import write_text
 
 def run(device: str, to: Path | None) -> int:
     """Write the draft, or print it when no file is named. Never writes over anything."""
-    text = target_draft.draft(_facts(device))
+    address = transport.parse(device)
+    with transport.open_device(address) as opened:
+        facts = opened.facts()
+    # A copy test takes a program of ours, which a device elsewhere has not.
+    copied = target_draft.copy_rate() if address.scheme == "local" else None
+    text = target_draft.draft(facts, address.scheme, copied)
     if to is None:
         click.echo(text, nl=False)
         return 0
@@ -24,18 +29,3 @@ def run(device: str, to: Path | None) -> int:
     shown = goal if goal.is_absolute() or len(goal.parts) > 1 else f"./{goal}"
     click.echo(f"{goal}\nfill in what it could not tell, then `edgedistill targets check {shown}`")
     return 0
-
-
-def _facts(address: str) -> target_draft.Facts:
-    """What the device tells. Memory is copied on this machine only: that takes a program of ours."""
-    if address in ("local", "host"):
-        return target_draft.this_machine()
-    with transport.open_device(address) as device:
-        found = device.facts()
-    return target_draft.Facts(
-        cpuinfo=found.cpuinfo,
-        meminfo=found.meminfo,
-        machine=found.machine,
-        max_khz=found.max_khz,
-        how=address.partition("://")[0],
-    )

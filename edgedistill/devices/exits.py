@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 ILLEGAL_INSTRUCTION, KILLED, NOT_RUN, NOT_FOUND = 132, 137, 126, 127
 LAST_LINES = 8
+JUST_NOW_S = 600.0
+"""A kill is asked about as soon as it is seen."""
+_MEMORY, _UPTIME = "/proc/meminfo", "/proc/uptime"
 
 
 def fault(device: Device, argv: Sequence[str], code: int, said: str) -> DeviceError:
@@ -43,22 +46,37 @@ def _killed(device: Device, name: str, words: str) -> Killed:
     """Killed by the kernel or by somebody: the kernel's log tells, where this user may read it."""
     try:
         log = device.run(["dmesg"], timeout=20).text
-        memory = device.read("/proc/meminfo") or ""
+        state = device.sample([_MEMORY, _UPTIME])
     except Lost:
         raise
     except DeviceError:
-        log = memory = ""
-    lines = [line for line in log.splitlines() if re.search(r"out of memory|oom-kill|lowmemorykiller", line, re.I)]
+        log, state = "", {}
+    memory, uptime = (state.get(path) or "" for path in (_MEMORY, _UPTIME))
     free = re.search(r"MemAvailable:\s*(\d+) kB", memory)
     now = f"; {int(free[1]) // 1024:,} MiB are free now" if free else ""
-    if lines:
-        why = f"the device had no memory left: {lines[-1].strip()}"
+    if line := out_of_memory(log, name, float((uptime.split() or ["inf"])[0])):
+        why = f"the device had no memory left: {line}"
     else:
         why = "most likely the device had no memory left (the kernel's log does not tell; `sudo dmesg | tail` may)"
     return Killed(
         f"{name} was killed on {device.address}: {why}{now}{words}",
         "end other programs there, or choose a smaller quantization or context",
     )
+
+
+def out_of_memory(log: str, program: str, uptime_s: float) -> str | None:
+    """The kernel's words about this program, killed just now; a log has those of other programs and days, too.
+
+    log       as `dmesg` prints it, `[seconds since the start] words` where the kernel notes times
+    uptime_s  now
+    """
+    comm = re.escape(program[:15])  # all that the kernel keeps of a name
+    killed = re.compile(rf"(out of memory|oom-kill|lowmemorykiller).*[(=']{comm}([),']|$)", re.IGNORECASE)
+    for line in reversed(log.splitlines()):
+        stamp = re.match(r"\[\s*([\d.]+)\]", line)
+        if killed.search(line) and not (stamp and uptime_s - float(stamp[1]) > JUST_NOW_S):
+            return line.strip()
+    return None
 
 
 def name_of(argv: Sequence[str]) -> str:

@@ -1,11 +1,13 @@
 """What can fail about a device. All end with exit code 3, and say what happened, what was kept and what to do.
 
+What was pushed stays on the device for the next run, except after WrongArchitecture and DiskFull.
+
 DeviceError
 ├── NotReached            nothing was done on the device
 │   ├── HostDown, NameNotResolved, LoginRefused, HostKeyUnknown, HostKeyChanged
 │   ├── ProgramMissing    ssh, adb or qemu is not installed here, or sha256sum not there
 │   └── InUse             another edgedistill works there
-├── Lost                  the way to it broke in the middle; what was pushed stays there for the next run
+├── Lost                  the way to it broke in the middle
 │   └── ConnectionCut, Rebooted
 ├── CommandFailed         a command there ended with another code than 0
 │   └── Killed, CpuLacksFeature
@@ -54,7 +56,7 @@ class InUse(NotReached):
 
 
 class Lost(DeviceError):
-    """The way to the device broke in the middle. What was pushed stays there for the next run."""
+    """The way to the device broke in the middle."""
 
 
 class ConnectionCut(Lost):
@@ -95,3 +97,8 @@ class Corrupted(DeviceError):
 
 class TapeDiffers(DeviceError):
     """A recorded run is asked for something that it has not."""
+
+
+def is_resumable(error: BaseException | None) -> bool:
+    """Whether what was pushed is worth keeping after it: the next run goes on with it, when the cause is mended."""
+    return isinstance(error, DeviceError | KeyboardInterrupt) and not isinstance(error, WrongArchitecture | DiskFull)

@@ -13,6 +13,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 _TEXT = Path(__file__).with_name("keeper.sh").read_text(encoding="utf-8")
@@ -79,9 +80,6 @@ class Keeper:
         """Let it hear of us from now on, so that it notices when the way to us is gone without a sign."""
         threading.Thread(target=self._beat, daemon=True).start()
 
-    def is_alive(self) -> bool:
-        return self._process.poll() is None
-
     def leave(self, word: str) -> bool:
         """Have it end our processes and clean up. Whether it did: it cannot when the connection is gone."""
         self._stopped.set()
@@ -135,16 +133,31 @@ def script(base: str, needs: Sequence[str], evict: str = "") -> str:
 
 
 def owner() -> str:
-    """Who holds a device: `host:namespace:process`, one word. Containers of one host number their processes anew."""
+    """Who holds a device: `host:boot:namespace:process`, one word.
+
+    Many machines have the same name, and the first namespace of processes has the same number on all of them; only the
+    boot id tells them apart. Containers of one host number their processes anew.
+    """
     host = re.sub(r"[^A-Za-z0-9_.-]", "-", socket.gethostname())
     namespace = Path("/proc/self/ns/pid")
-    return f"{host}:{os.stat(namespace).st_ino if namespace.exists() else 0}:{os.getpid()}"
+    return f"{host}:{boot_id()}:{os.stat(namespace).st_ino if namespace.exists() else 0}:{os.getpid()}"
+
+
+@cache
+def boot_id() -> str:
+    """Of this machine; empty where it does not tell."""
+    with suppress(OSError):
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
+    with suppress(OSError):
+        mac = ["sysctl", "-n", "kern.bootsessionuuid"]
+        return subprocess.run(mac, capture_output=True, text=True, stdin=subprocess.DEVNULL).stdout.strip()
+    return ""
 
 
 def is_dead(other: str) -> bool:
     """Whether an owner was a process of this machine that has ended: its keeper just has not noticed yet."""
     host, _, number = other.strip().rpartition(":")
-    if host != owner().rpartition(":")[0] or not number.isdecimal():
+    if not boot_id() or host != owner().rpartition(":")[0] or not number.isdecimal():
         return False
     try:
         os.kill(int(number), 0)

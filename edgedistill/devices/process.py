@@ -36,6 +36,7 @@ class ShellProcess(Process):
         self._lock = threading.Lock()
         self._code: int | None = None
         self._is_stopped = False
+        self._said = ""
         self._process = device.popen(f"{device.line(argv)} >{self._log} 2>&1", number)
 
     def poll(self) -> int | None:
@@ -43,7 +44,8 @@ class ShellProcess(Process):
             if self._code is None and self._process.poll() is not None:
                 out, err = self._process.communicate()
                 try:
-                    self._code = self._device.result(out, err, f"{exits.name_of(self.argv)} ran").code
+                    result = self._device.result(out, err, f"{exits.name_of(self.argv)} ran")
+                    self._code, self._said = result.code, result.err.decode(errors="replace")
                 except Lost:
                     if self._device.is_open and not self._is_stopped:
                         raise
@@ -67,4 +69,6 @@ class ShellProcess(Process):
         self.poll()
 
     def fault(self) -> DeviceError:
-        return exits.fault(self._device, self.argv, self.poll() or 0, self.tail())
+        """What the shell said counts where the log is empty: it could not be made, most likely."""
+        code = self.poll() or 0
+        return exits.fault(self._device, self.argv, code, self.tail() or self._said)

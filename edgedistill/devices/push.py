@@ -20,6 +20,7 @@ from edgedistill.devices.facts import free_bytes
 from edgedistill.devices.faults import AGAIN, ROOM, CommandFailed, Corrupted, DiskFull, WrongArchitecture
 from edgedistill.errors import DeviceError, UsageError
 from edgedistill.files import sha256_of
+from edgedistill.toolchain import elf
 
 if TYPE_CHECKING:
     from edgedistill.devices.shell import ShellDevice
@@ -27,11 +28,11 @@ if TYPE_CHECKING:
 
 CHUNK = 1 << 20
 _LOOK_S = 0.1
-_NO_ROOM = 3
-"""Exit code of the receiving script."""
+_NO_ROOM, _NOT_WHOLE = 3, 4
+"""Exit codes of the receiving script: nothing was written; something else lies there than was sent."""
 
 # openssl knows the CPU's own instructions for it, which is 3 to 8 times faster than most sha256sum.
-_SUM = """\
+SUM = """\
 sum() { sha256sum; }
 set -- $(printf x | openssl dgst -sha256 -r 2>/dev/null)
 [ "$1" = 2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881 ] && sum() { openssl dgst -sha256 -r; }
@@ -58,7 +59,10 @@ room=$(df -Pk . | tail -n 1)
 for word in $room; do case $word in *%) break ;; *) free=$word ;; esac; done
 case $free in *[!0-9]*) ;; *) if [ "$free" -lt {needed_kib} ]; then echo "$room"; exit {no_room}; fi ;; esac
 set -- $({{ {again}tee -a .partial; }} | sum) $(wc -c <.partial)
-[ "$1 $3" = "{sha256} {size}" ] && chmod {mode} .partial && mv .partial {name}
+if [ "$1 $3" = "{sha256} {size}" ]; then chmod {mode} .partial && mv .partial {name}; exit; fi
+echo "$3"
+df -Pk . | tail -n 1
+exit {not_whole}
 """
 
 
@@ -76,20 +80,26 @@ def push(device: ShellDevice, local: Path, name: str, progress: Callable[[int], 
         return f"{folder}/{' '.join(told[1:])}"
     begin = _usable(local, size, told)
     progress(begin)
-    before, again = (":", "cat .partial; ") if begin else (": >.partial", "")
-    script = _SUM + _RECEIVE.format(
+    before, again = (":", "cat .partial; ") if begin else ("true >.partial", "")
+    script = SUM + _RECEIVE.format(
         folder=shlex.quote(folder), name=shlex.quote(name), sha256=sha256, size=size, mode=mode, before=before,
-        again=again, needed_kib=-(-(size - begin) // 1024), no_room=_NO_ROOM,
+        again=again, needed_kib=-(-(size - begin) // 1024), no_room=_NO_ROOM, not_whole=_NOT_WHOLE,
     )  # fmt: skip
     result = _send(device, local, begin, script, name, progress)
+    if result.code == _NO_ROOM:
+        raise DiskFull(
+            f"{device.address} has {(free_bytes(result.text) or 0) / 2**20:,.0f} MiB free in {device.base}, and {name} "
+            f"needs {(size - begin) / 2**20:,.0f} MiB more; nothing was written",
+            ROOM,
+        )
     if result.code:
-        raise _not_whole(device, folder, name, size - begin, result)
+        raise _not_whole(device, folder, name, size, result)
     return f"{folder}/{name}"
 
 
 def check_architecture(device: ShellDevice, local: Path) -> None:
     """Raises WrongArchitecture for a program that the device's CPU cannot run."""
-    built_for = architecture.machine_of(local)
+    built_for = elf.machine_of(local)
     if built_for and not architecture.runs_on(built_for, device.machine()):
         raise WrongArchitecture(
             f"{local.name} is built for {built_for}, and {device.address} is {device.machine()}; nothing was sent",
@@ -99,7 +109,7 @@ def check_architecture(device: ShellDevice, local: Path) -> None:
 
 def _there(device: ShellDevice, folder: str, name: str, sha256: str, mode: int) -> list[str]:
     """`whole NAME`, `part SHA256 - BYTES`, or nothing."""
-    look = _SUM + _LOOK.format(folder=shlex.quote(folder), sha256=sha256, mode=mode)
+    look = SUM + _LOOK.format(folder=shlex.quote(folder), sha256=sha256, mode=mode)
     return device.script(look, f"looking for {name}", timeout=None).text.split()
 
 
@@ -144,18 +154,15 @@ def _watch(process: subprocess.Popen[bytes], file: IO[bytes], begin: int, progre
         told = at
 
 
-def _not_whole(device: ShellDevice, folder: str, name: str, needed: int, result: Result) -> DeviceError:
-    """Something else lies there than was sent, or nothing for lack of room; it is removed."""
-    if result.code == _NO_ROOM:
-        return DiskFull(
-            f"{device.address} has {(free_bytes(result.text) or 0) / 2**20:,.0f} MiB free in {device.base}, and {name} "
-            f"needs {needed / 2**20:,.0f} MiB more; nothing was written",
-            ROOM,
-        )
+def _not_whole(device: ShellDevice, folder: str, name: str, size: int, result: Result) -> DeviceError:
+    """Something else lies there than was sent; it is removed. Not every `tee` says that the disk is full."""
     with suppress(DiskFull):  # so full that not even a command can be noted: then it is removed at the end
         device.script(f"rm -f {shlex.quote(folder)}/.partial", f"removing a part of {name}")
     problem = result.err.decode(errors="replace").strip()
-    if "No space left" in problem or "quota" in problem:
+    arrived, _, room = result.text.partition("\n")
+    missing, free = size - int(arrived.strip() or 0), free_bytes(room)
+    is_full = missing > 0 and free is not None and free < missing
+    if is_full or "No space left" in problem or "quota" in problem:
         return DiskFull(
             f"the disk of {device.address} is full: {name} did not fit; what was sent of it is removed", ROOM
         )

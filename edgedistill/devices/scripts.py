@@ -6,20 +6,22 @@ the last words of stderr; where they are missing, the connection was cut. What t
 
 from __future__ import annotations
 
+import os
 import shlex
-from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import IO, Literal, NamedTuple
 
+_READ = 1 << 20
 _BEGUN, _ENDED = "edgedistill-begins\n", "\nedgedistill-ends:"
 
 # Its file in groups/ is how a script is found when it has to be ended. It is removed in the folder where the script
-# began, which may have another name by then.
+# began, which may have another name by then. Not `: >FILE`, of which most shells end at once when it fails.
 _AROUND = """\
 umask 077
 code=
 trap 'code=143' TERM
 cd {work} 2>/dev/null || {{ printf '{ended}gone\\n' >&2; exit 1; }}
-: >{work}/groups/{number}.$$ || {{ printf '{ended}full\\n' >&2; exit 1; }}
+true >{work}/groups/{number}.$$ || {{ printf '{ended}full\\n' >&2; exit 1; }}
 printf '{begun}'
 printf '{begun}' >&2
 if [ -z "$code" ]; then
@@ -51,6 +53,16 @@ _SAMPLE = """\
 for path in {paths}; do
     if text=$(cat "$path" 2>/dev/null); then printf '\\036+%s' "$text"; else printf '\\036-'; fi
 done"""
+
+
+def begun(stream: IO[bytes]) -> Iterator[bytes]:
+    """The output of a wrapped script as it comes, without what is before our mark."""
+    said, mark = b"", _BEGUN.encode()
+    while mark not in said and (read := os.read(stream.fileno(), _READ)):
+        said += read
+    yield said.partition(mark)[2]
+    while read := os.read(stream.fileno(), _READ):
+        yield read
 
 
 class Unwrapped(NamedTuple):

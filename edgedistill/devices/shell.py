@@ -15,12 +15,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
-from edgedistill.devices import architecture, exits, facts, keeper, push, scripts
+from edgedistill.devices import architecture, exits, facts, keeper, pull, push, scripts
 from edgedistill.devices.faults import (
     AGAIN,
     ROOM,
     ConnectionCut,
-    Corrupted,
     DiskFull,
     InUse,
     Lost,
@@ -30,8 +29,6 @@ from edgedistill.devices.faults import (
 )
 from edgedistill.devices.process import ShellProcess
 from edgedistill.errors import DeviceError
-from edgedistill.files import sha256_of
-from edgedistill.log import say
 from edgedistill.transport import Address, Device, Process, Result
 
 OPEN_S = 60.0
@@ -45,8 +42,11 @@ class ShellDevice(Device):
     """What local, ssh, adb and qemu share; a transport says how a script gets there."""
 
     evidence: Literal["measured", "emulated"] = "measured"
-    needs: tuple[str, ...] = ("cat", "df", "kill", "mkdir", "mv", "rm", "sha256sum", "tee", "wc")
-    """Programs that the device must have."""
+    needs: tuple[str, ...] = (
+        "cat", "chmod", "df", "grep", "kill", "mkdir", "mv", "printf", "rm", "rmdir", "sha256sum", "sleep", "tail",
+        "tee", "tr", "uname", "wc",
+    )  # fmt: skip
+    """Programs that the device must have: all that our scripts use."""
 
     def __init__(self, address: Address, base: str, keep: bool) -> None:
         self.address = address
@@ -105,15 +105,15 @@ class ShellDevice(Device):
         self.folder = f"{self.base}/work"
         started.beat()
 
-    def close(self, is_resumable: bool) -> None:
-        """Have the keeper clean up. Says so where it cannot, because the connection is gone."""
+    def close(self, is_resumable: bool) -> str | None:
+        """Have the keeper clean up. It cannot when the connection is gone."""
         if self._keeper is None:
-            return
+            return None
         started, self._keeper = self._keeper, None
-        has_left = started.leave("keep" if self._keep or is_resumable else "forget")
+        stays, has_files = self._keep or is_resumable, self._had_files or bool(self._pushed)
+        has_left = started.leave("keep" if stays else "forget")
         self.disconnect()
-        if not has_left:
-            say(f"warning: {self.address}: what was pushed stays in {self.base}; the next run goes on with it")
+        return f"{self.base}/files" if has_files and (stays or not has_left) else None
 
     @property
     def is_open(self) -> bool:
@@ -138,6 +138,11 @@ class ShellDevice(Device):
         """Our folder there cannot be written."""
         if "No space left" in said:
             return DiskFull(f"the disk of {self.address} is full: nothing can be written in {self.base}", ROOM)
+        if "Read-only" in said:
+            return DeviceError(
+                f"{self.address}: {self.base} lies on a disk that cannot be written",
+                "a system makes it so when its disk or card has failed: look at `dmesg` there, and start it anew",
+            )
         last = said.strip().rpartition("\n")[2]
         return DeviceError(
             f"{self.address}: nothing can be written in {self.base}{f': {last}' if last else ''}",
@@ -161,18 +166,23 @@ class ShellDevice(Device):
             out, err = process.communicate(input, timeout)
         except subprocess.TimeoutExpired:
             self._abandon(process, number)
-            raise TookTooLong(f"{doing} on {self.address} took longer than {timeout:,.0f} s") from None
+            raise TookTooLong(
+                f"{doing} on {self.address} took longer than {timeout:,.0f} s; it was ended",
+                "look at what else runs there; for a device that is this slow, choose a smaller candidate",
+            ) from None
         except BaseException:  # Ctrl-C: nobody waits for it any more
             process.kill()
             raise
         return self.result(out, err, doing, kept)
 
-    def popen(self, body: str, number: int, *, stdin: int = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
+    def popen(
+        self, body: str, number: int, *, stdin: int = subprocess.DEVNULL, stderr: int = subprocess.PIPE
+    ) -> subprocess.Popen[bytes]:
         """Start a script, wrapped so that it can be ended by its number and tells its exit code."""
         if self._keeper is None:
             raise DeviceError(f"{self.address} is not open")
-        pipe, wrapped = subprocess.PIPE, scripts.wrapped(body, self.folder, number)
-        return subprocess.Popen(self.command(wrapped), stdin=stdin, stdout=pipe, stderr=pipe, start_new_session=True)
+        command, out = self.command(scripts.wrapped(body, self.folder, number)), subprocess.PIPE
+        return subprocess.Popen(command, stdin=stdin, stdout=out, stderr=stderr, start_new_session=True)
 
     def result(self, out: bytes, err: bytes, doing: str, kept: str = "") -> Result:
         """Output without our marks. Raises Lost when the script did not come to its end."""
@@ -237,19 +247,7 @@ class ShellDevice(Device):
         return ShellProcess(self, argv, log, self.number())
 
     def pull(self, remote: str, local: Path) -> Path:
-        file, doing = shlex.quote(remote), f"pulling {remote}"
-        result = self.script(f"sha256sum <{file} >&2 && cat {file}", doing, timeout=None)
-        if result.code:
-            raise exits.fault(self, ["cat", remote], result.code, result.err.decode(errors="replace"))
-        local.parent.mkdir(parents=True, exist_ok=True)
-        beside = local.with_name(f".{local.name}.part")
-        try:
-            beside.write_bytes(result.out)
-            if sha256_of(beside) != result.err.split()[0].decode():
-                raise Corrupted(f"{remote} of {self.address} arrived here with other content", AGAIN)
-            return beside.replace(local)
-        finally:
-            beside.unlink(missing_ok=True)
+        return pull.pull(self, remote, local)
 
     def sample(self, paths: Sequence[str]) -> dict[str, str | None]:
         told = self.script(scripts.sampling(paths), "reading its state").text.split("\x1e")[1:]

@@ -93,9 +93,10 @@ class Recorder(Device):
         self.told("open", {"address": str(self.address)}, device.open, shown)
         self.evidence, self.folder = device.evidence, device.folder
 
-    def close(self, is_resumable: bool) -> None:
-        self._device.close(is_resumable)
+    def close(self, is_resumable: bool) -> str | None:
+        stays = self._device.close(is_resumable)
         self.write("close")
+        return stays
 
     def facts(self) -> Facts:
         return self.told("facts", {}, self._device.facts, lambda facts: {"facts": asdict(facts)})

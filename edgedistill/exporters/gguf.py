@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, field_validator
 
@@ -29,9 +29,6 @@ from edgedistill.quants import QuantEntry, entry
 from edgedistill.sections import PackageConfig
 from edgedistill.toolchain import subprocesses
 from edgedistill.toolchain.llama_cpp import llama_cpp_sources
-
-if TYPE_CHECKING:  # target.py reads every exporter's Config, so it comes after this file
-    from edgedistill.target import Target
 
 VERSION = 4  # v4: mixes are measured; a choice of the head that cannot be kept and a tokenizer that differs are refused
 """Goes up with the pinned llama.cpp too (toolchain/llama_cpp.py)."""
@@ -79,7 +76,6 @@ _TRIED_ROWS = 100
 def export(
     out: Path,
     student: Model,
-    target: Target,
     config: Config,
     rows: Sequence[tuple[str, str]] = (),
     calibration: Calibration | None = None,

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -28,9 +28,6 @@ from edgedistill.onnx_file import OnnxFile
 from edgedistill.sections import PackageConfig
 from edgedistill.shards import shard_path
 from edgedistill.toolchain import subprocesses
-
-if TYPE_CHECKING:  # target.py reads every exporter's Config, so it comes after this file
-    from edgedistill.target import Target
 
 VERSION = 2  # v2: where all rows are too long, the search asks its own prompts
 """Goes up with the pinned onnxruntime-genai too, whose builder writes the files."""
@@ -102,9 +99,7 @@ class Variant:
         return {**_ALGORITHMS[self.algorithm], **numbers, **head}
 
 
-def export(
-    out: Path, student: Model, target: Target, config: Config, rows: Sequence[tuple[str, str]] = ()
-) -> list[Candidate]:
+def export(out: Path, student: Model, config: Config, rows: Sequence[tuple[str, str]] = ()) -> list[Candidate]:
     """One folder per candidate, in the order of `config.quants`. A folder that an interrupted run finished is kept.
 
     Leaves  onnx_genai-<name>/; onnx_genai-search.jsonl: each combination with its kl, bytes, bits per weight, and

@@ -12,7 +12,7 @@ import subprocess
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -23,9 +23,6 @@ from edgedistill.files import publish, read_json, size_of, write_json
 from edgedistill.models import ALLOWED, Model, clean_copy
 from edgedistill.sections import PackageConfig
 from edgedistill.toolchain import optimum, optimum_export
-
-if TYPE_CHECKING:  # target.py reads every exporter's Config, so it comes after this file
-    from edgedistill.target import Target
 
 VERSION = 1
 """Goes up with the pins in toolchain/optimum.py too."""
@@ -50,9 +47,7 @@ class Config(PackageConfig):
     """F32, and weights in 8 bits with one scale for each matrix, or one for each of its outputs."""
 
 
-def export(
-    out: Path, student: Model, target: Target, config: Config, rows: Sequence[tuple[str, str]] = ()
-) -> list[Candidate]:
+def export(out: Path, student: Model, config: Config, rows: Sequence[tuple[str, str]] = ()) -> list[Candidate]:
     """One folder per quant, in the order of the config. A folder that an interrupted run finished is kept.
 
     rows    not looked at: nothing here is fitted to data

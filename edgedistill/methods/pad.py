@@ -14,7 +14,7 @@ Source  PAD, arXiv:2502.14272, and github.com/EganGu/PAD at 89f2a91. From there:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
 from statistics import fmean
@@ -27,11 +27,10 @@ from edgedistill import tutors as teaching
 from edgedistill.errors import StageFailed
 from edgedistill.files import write_rows
 from edgedistill.learning import TutoredConfig
-from edgedistill.log import progress
 from edgedistill.models import Model
 from edgedistill.responses import Sampling
 from edgedistill.sections import Asks
-from edgedistill.shards import Row, on_demand, seed_of, shard, shard_path
+from edgedistill.shards import Row, in_shards, on_demand, seed_of
 from edgedistill.tutors import Tutor
 
 if TYPE_CHECKING:
@@ -161,29 +160,18 @@ def _scored(
     out: Path, asked: list[tuple[str, list[str]]], config: Config, seed: int, tutors: Sequence[Tutor]
 ) -> list[Row]:
     """The responses with the teacher's scores, prompt by prompt; tutors are opened one after another."""
-    found: dict[int, Row] = {}
-    for number, tutor, own in teaching.shared(tutors, len(asked), seed):
-        rows = _scored_by(tutor, number, out, [asked[place] for place in own], config)
-        found |= dict(zip(own, rows, strict=True))
-    return [found[place] for place in range(len(asked))]
 
+    def of_one(tutor: Tutor, number: int, own: list[tuple[str, list[str]]]) -> list[Row]:
+        with on_demand(tutor.model, out) as opened:
 
-def _scored_by(tutor: Tutor, number: int, out: Path, asked: list[tuple[str, list[str]]], config: Config) -> list[Row]:
-    """Those of one tutor, in shards."""
-    parts = [asked[start : start + _PROMPTS] for start in range(0, len(asked), _PROMPTS)]
-    folder = out / "shards" / "scores" / str(number)
-    done = sum(len(part) for at, part in enumerate(parts) if shard_path(folder, at).is_file())
-    found: list[Row] = []
-    with on_demand(tutor.model, out) as opened, progress("scores", len(asked), done) as advance:
-        for at, part in enumerate(parts):
-
-            def make(part: list[tuple[str, list[str]]] = part) -> list[Row]:
-                texts, kept = [text for text, _ in part], [own for _, own in part]
+            def make(part: Sequence[tuple[str, list[str]]], at: int, advance: Callable[[int], None]) -> list[Row]:
+                texts, kept = [text for text, _ in part], [responses for _, responses in part]
                 scores = appraisal.appraise(opened(), texts, kept, config.alpha, advance)
                 return [_row(*one, number, score, config) for one, score in zip(part, scores, strict=True)]
 
-            found += shard(folder, at, make)
-    return found
+            return in_shards(out / "shards" / "scores" / str(number), own, _PROMPTS, "scores", make)
+
+    return teaching.in_turns(tutors, asked, seed, of_one)
 
 
 def _row(prompt: str, texts: list[str], tutor: int, found: appraisal.Appraisal, config: Config) -> Row:

@@ -13,7 +13,7 @@ Source  Kim and Rush 2016, arXiv:1606.07947v4, eq. 5 and sec. 3.2; several teach
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,12 +24,11 @@ from edgedistill.engine import Engine, user
 from edgedistill.errors import StageFailed
 from edgedistill.files import write_rows
 from edgedistill.learning import TutoredConfig
-from edgedistill.log import progress
 from edgedistill.methods import sft
 from edgedistill.models import Model
 from edgedistill.prompts import extract_answer
 from edgedistill.sections import Asks
-from edgedistill.shards import Row, on_demand, seed_of, shard, shard_path
+from edgedistill.shards import Row, in_shards, on_demand, seed_of
 from edgedistill.tutors import Tutor
 
 VERSION = 2  # 2: answers may be checked, and drawn again
@@ -84,37 +83,24 @@ def train(
 
 def _answers(out: Path, asked: list[tuple[str, str]], config: Config, seed: int, tutors: Sequence[Tutor]) -> list[Row]:
     """One row per asked one, in order; tutors are opened one after another."""
-    found: dict[int, Row] = {}
-    for number, tutor, own in teaching.shared(tutors, len(asked), seed):
-        rows = _answers_of(tutor, number, out, [asked[place] for place in own], config, seed)
-        found |= dict(zip(own, rows, strict=True))
-    return [found[place] for place in range(len(asked))]
 
+    def of_one(tutor: Tutor, number: int, own: list[tuple[str, str]]) -> list[Row]:
+        with on_demand(tutor.model, out) as opened:
 
-def _answers_of(
-    tutor: Tutor, number: int, out: Path, asked: list[tuple[str, str]], config: Config, seed: int
-) -> list[Row]:
-    """Those of one tutor, in shards."""
-    parts = [asked[start : start + _SHARD] for start in range(0, len(asked), _SHARD)]
-    folder = out / "shards" / "answers" / str(number)
-    done = sum(len(part) for at, part in enumerate(parts) if shard_path(folder, at).is_file())
-    found: list[Row] = []
-    with on_demand(tutor.model, out) as opened, progress("answers", len(asked), done) as advance:
-        for at, part in enumerate(parts):
-
-            def make(part: list[tuple[str, str]] = part, at: int = at) -> list[Row]:
+            def make(part: Sequence[tuple[str, str]], at: int, advance: Callable[[int], None]) -> list[Row]:
                 texts = _drawn(opened(), part, config, seed_of(seed, "seqkd", number, at))
                 advance(len(part))
                 return [
-                    {"prompt": prompt, "answer": text, "tutor": number, "kept": _is_usable(text, own, config)}
-                    for (prompt, own), text in zip(part, texts, strict=True)
+                    {"prompt": prompt, "answer": text, "tutor": number, "kept": _is_usable(text, expected, config)}
+                    for (prompt, expected), text in zip(part, texts, strict=True)
                 ]
 
-            found += shard(folder, at, make)
-    return found
+            return in_shards(out / "shards" / "answers" / str(number), own, _SHARD, "answers", make)
+
+    return teaching.in_turns(tutors, asked, seed, of_one)
 
 
-def _drawn(engine: Engine, asked: list[tuple[str, str]], config: Config, seed: int) -> list[str]:
+def _drawn(engine: Engine, asked: Sequence[tuple[str, str]], config: Config, seed: int) -> list[str]:
     """An answer to each; those that are not usable are drawn again, while there are attempts left."""
     texts = [""] * len(asked)
     left = list(range(len(asked)))

@@ -1,7 +1,7 @@
 """One measured pair from the user's own board, which removes most of the error: boards of one kind differ by 16%.
 
-One file per target; every prediction for that target uses it from then on. The last run
-counts. A run that throttled, or was disturbed, must not be stored.
+One file per target; every prediction for that target and backend uses it from then on. The last run counts. One that
+throttled, or was disturbed, or was made on another device, must not be stored.
 
     ~/.local/share/edgedistill/calibration/<target>.json
 """
@@ -29,6 +29,8 @@ class Pair:
     prefill_tok_s: float | None
     measured: str
     """Where and when, for the reader: `ssh://pi@bench, 2026-11-21, llama-server`."""
+    is_quick: bool = False
+    """Of a few requests: it does not replace one of a full run."""
 
     def identity(self) -> dict[str, Any]:
         """All of it: a stage that predicts runs again after a new calibration."""

@@ -21,6 +21,8 @@ BASIS = {
     "copy rate": "the copy rate of its memory; nobody has published measurements of this chip",
     "peak rate": "the theoretical rate of its memory, so the interval is wide; nobody has published measurements of it",
 }
+_GUESSED = ", size guessed"
+BASIS |= {name + _GUESSED: f"{text}; the file's size is guessed" for name, text in BASIS.items()}
 """What a standing means, for people. Other texts, of a calibration, speak for themselves."""
 
 
@@ -47,13 +49,15 @@ class Parameters:
     provenance: Mapping[str, Any]
 
     def standing(self, chip: Chip, work: Work, is_prompt: bool = False) -> str:
-        """How well a chip is known, and whether the runtime is the one that most people measure: a half width's key."""
+        """How well chip and work are known, and whether the runtime is the one that most people measure: a half width's
+        key. The size of the file moves decoding only."""
         fitted, rate = (self.prompt, "prompt rate") if is_prompt else (self.decode, "read rate")
         own = f"{rate}/{chip.name}" + ("" if is_prompt and work.backend == "cpu" else f"/{work.backend}")
+        size = "" if is_prompt or work.is_size_known else _GUESSED
         if own in fitted.factors:
             usual = work.backend == "cpu" and work.runtime in formula.LLAMA and work.built >= formula.OLD
-            return "measured, llama.cpp" if usual else "measured"
-        return "copy rate" if work.backend == "cpu" and (chip.copy_gb_s or chip.read_gb_s) else "peak rate"
+            return ("measured, llama.cpp" if usual else "measured") + size
+        return ("copy rate" if work.backend == "cpu" and (chip.copy_gb_s or chip.read_gb_s) else "peak rate") + size
 
 
 @cache

@@ -34,7 +34,7 @@ class Speed:
 def speed(work: Work, chip: Chip | None, pair: Pair | None = None, given: Parameters | None = None) -> Speed:
     """Predict one piece of work on a chip.
 
-    pair    measured on the user's own device: moves the value and narrows the interval
+    pair    measured on the user's own device: moves the value and narrows the interval of the backend that it is of
     given   other parameters than the shipped ones; the fit's own evaluation passes them
     """
     known = given or parameters.load()
@@ -47,7 +47,7 @@ def speed(work: Work, chip: Chip | None, pair: Pair | None = None, given: Parame
     basis, prompt_basis = known.standing(chip, work), known.standing(chip, work, is_prompt=True)
     decode, read = formula.decode(work, chip), formula.prompt(work, chip)
     step, token = _seconds(decode, known.decode, basis), _seconds(read, known.prompt, prompt_basis)
-    if pair:
+    if pair and pair.work.backend == work.backend:
         theirs = formula.decode(pair.work, chip), formula.prompt(pair.work, chip)
         step = _calibrated(step, pair.decode_tok_s, decode, theirs[0], known.decode, basis)
         token = _calibrated(token, pair.prefill_tok_s, read, theirs[1], known.prompt, prompt_basis)

@@ -30,7 +30,6 @@ class Row:
     file_bytes: float = 0.0
     ram_mib: float | None = None
     is_dense: bool = True
-    has_file_size: bool = False
 
 
 def read(row: Mapping[str, str]) -> Row:
@@ -44,7 +43,6 @@ def read(row: Mapping[str, str]) -> Row:
         None,
         ram_mib=ram * 1024 if ram else None,
         is_dense=not _EXPERTS.search(f"{model} {note}"),
-        has_file_size=_number(row, "file_size_gib") is not None,
     )
     if quant is None:
         return replace(found, reason=f"unknown quantization {row.get('quant')!r}")
@@ -102,6 +100,7 @@ def _work(row: Mapping[str, str], quant: str, note: str, sizes: _Sizes) -> Work:
         backend=backend or _usual_backend(row),
         runtime=_runtime(runtime),
         built=_built(row.get("runtime_version_or_date") or "", runtime),
+        is_size_known=_number(row, "file_size_gib") is not None,
         is_rearranged=_rearranged(note),
     )
 

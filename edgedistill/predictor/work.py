@@ -36,5 +36,7 @@ class Work:
     """A name that formula.py knows by itself, or another runtime's."""
     built: float = CURRENT
     """Year and month of the runtime, as 2025.5."""
+    is_size_known: bool = True
+    """Whether `read_bytes` come from a file, not from parameters and the usual bits of a type."""
     is_rearranged: bool | None = None
     """Whether a faster layout of the weights is used. None: as that build does by itself."""

@@ -5,79 +5,112 @@ from __future__ import annotations
 from typing import Any
 
 from edgedistill.report import words
-from edgedistill.report.schema import Latency, Memory, Percentiles, Report
+from edgedistill.report.schema import OnDevice, Parity, Report
 
 TIMES_HEAD = ("time", "p50", "p90", "p99", "")
 
 
-def latency_of(report: Report) -> Latency | None:
-    """The chosen candidate's, where it was taken by requests on the device."""
-    found = report.chosen.latency if report.chosen else None
-    return found if found and found.token_ms else None
+def runs(report: Report) -> list[OnDevice]:
+    """The one that the figures are of, and a later one that was not on the target."""
+    return [run for run in (report.benchmark, report.elsewhere) if run]
 
 
-def headline(latency: Latency) -> str:
-    """`measured on ssh://pi@board: 100 requests after 5 to warm up, full`"""
-    found = latency.conditions
+def title(run: OnDevice) -> str:
+    """Heading of its section."""
+    if run.evidence == "emulated":
+        return "On an emulated device"
+    return "On another device" if run.latency.conditions.get("other_device") else "On the device"
+
+
+def headline(run: OnDevice) -> str:
+    """`measured on ssh://pi@board on 2026-11-21: 100 requests after 5 to warm up, full`"""
+    found = run.latency.conditions
     asked = f"{found['runs']} requests after {found['warm_up']} to warm up, {found['extent']}"
-    return f"{latency.evidence} on {found['where']}: {asked}"
+    return f"{run.evidence} on {run.where} on {run.when[:10]}: {asked}"
 
 
-def times(latency: Latency) -> list[tuple[str, ...]]:
+def times(run: OnDevice) -> list[tuple[str, ...]]:
     """First token, written token and prompt token, in the columns of TIMES_HEAD."""
-    found, first = latency.conditions, latency.first_token_ms
-    assert latency.token_ms and latency.prompt_token_ms and first.p90 is not None and first.p99 is not None
-    whole = Percentiles(p50=first.p50, p90=first.p90, p99=first.p99)
+    latency = run.latency
+    found, first, token, prompt = (
+        latency.conditions,
+        latency.first_token_ms,
+        latency.token_ms,
+        latency.prompt_token_ms,
+    )
+    assert token and prompt
     return [
-        ("first token", *_three(whole), f"ms, prompts of {found['prompt_tokens']} tokens"),
-        ("written token", *_three(latency.token_ms), f"ms, {found['new_tokens']} in each answer"),
-        ("prompt token", *_three(latency.prompt_token_ms), "ms"),
+        ("first token", *_each(first.p50, first.p90, first.p99), f"ms, prompts of {found['prompt_tokens']} tokens"),
+        ("written token", *_each(token.p50, token.p90, token.p99), f"ms, {found['new_tokens']} in each answer"),
+        ("prompt token", *_each(prompt.p50, prompt.p90, prompt.p99), "ms"),
     ]
 
 
-def _three(found: Percentiles) -> tuple[str, str, str]:
-    p50, p90, p99 = (f"{value:,.3g}" if value < 100 else f"{value:,.0f}" for value in (found.p50, found.p90, found.p99))
-    return p50, p90, p99
+def _each(*values: float | None) -> tuple[str, ...]:
+    return tuple("-" if value is None else f"{value:,.3g}" if value < 100 else f"{value:,.0f}" for value in values)
 
 
-def conditions(latency: Latency, memory: Memory | None) -> list[tuple[str, str]]:
+def conditions(run: OnDevice) -> list[tuple[str, str]]:
     """Name and value of each that is known."""
-    found, decode = latency.conditions, latency.decode_tok_s
+    found, decode, memory = run.latency.conditions, run.latency.decode_tok_s, run.memory_mib
     rows = [
-        ("golden cases", found.get("golden_cases")),
+        ("golden cases", _parity(run.parity)),
         ("runtime", found.get("server")),
         ("decode", decode.p10 and f"{words.number(decode.p50)} tok/s, a tenth below {words.number(decode.p10)}"),
         ("sustained", _sustained(found)),
         ("llama-bench", _peer(found)),
-        ("memory", memory and f"{words.number(memory.peak)} MiB at most"),
+        ("memory", memory and f"{words.number(memory.peak)} MiB, {found.get('memory') or 'at most'}"),
         ("device", ", ".join(str(found[name]) for name in ("model", "cpu", "kernel") if found.get(name))),
         ("threads", found.get("threads")),
-        ("temperature", _range(found, "temperature_c_first", "temperature_c_highest", "°C")),
-        ("clock", _range(found, "clock_mhz_lowest", "clock_mhz_median", "MHz")),
+        ("temperature", _ends(found, "temperature_c_first", "temperature_c_highest", "first {} °C, highest {} °C")),
+        ("clock", _ends(found, "clock_mhz_lowest", "clock_mhz_median", "lowest {} MHz, median {} MHz")),
         ("governor", found.get("governor")),
         ("power", found.get("power")),
+        ("figures", found.get("throttled") and found.get("figures_of")),
+        ("OTHER DEVICE", found.get("other_device")),
         ("THROTTLED", _throttled(found)),
         ("NOISY", found.get("noisy")),
     ]
     return [(name, str(value)) for name, value in rows if value]
 
 
+def _parity(found: Parity) -> str:
+    """`24 pass, 23 to the last character; first token the likeliest in 24, within 0.012 nats`"""
+    said = f"{found.cases} pass, {found.greedy_text} to the last character"
+    if found.first_token_kl_max is not None:
+        top = f" the likeliest in {found.top1}," if found.top1 is not None else ""
+        said += f"; first token{top} within {found.first_token_kl_max:.2g} nats"
+    return f"{said}; answers {found.answer_kl_mean:.2g} nats on average" if found.answer_kl_mean is not None else said
+
+
 def _sustained(found: dict[str, Any]) -> str:
     share = found.get("sustained_share")
-    return f"{share:.0%} of the first seconds' speed after {found['sustained_s']:,.0f} s" if share else ""
+    if not share:
+        return ""
+    speed = found.get("sustained_decode_tok_s")
+    told = f", {words.number(speed)} tok/s" if speed else ""
+    slowed = f"; {found['throttled_sustained']}" if found.get("throttled_sustained") else ""
+    return f"{share:.0%} of the first seconds' speed after {found['sustained_s']:,.0f} s{told}{slowed}"
 
 
 def _peer(found: dict[str, Any]) -> str:
-    pp, tg = found.get("llama_bench_pp512_tok_s"), found.get("llama_bench_tg128_tok_s")
-    return f"pp512 {words.number(pp)} tok/s, tg128 {words.number(tg)} tok/s" if pp and tg else ""
+    if found.get("llama_bench_skipped"):
+        return str(found["llama_bench_skipped"])
+    pp, tg, after = (found.get(f"llama_bench_{name}") for name in ("pp512_tok_s", "tg128_tok_s", "after_load_s"))
+    if not (pp and tg):
+        return ""
+    hot = f", after {after:,.0f} s of load" if after else ""
+    return f"pp512 {words.number(pp)} tok/s, tg128 {words.number(tg)} tok/s{hot}"
 
 
-def _range(found: dict[str, Any], low: str, high: str, unit: str) -> str:
-    ends = found.get(low), found.get(high)
-    return f"{ends[0]:,.0f} to {ends[1]:,.0f} {unit}" if ends[0] and ends[1] else ""
+def _ends(found: dict[str, Any], one: str, other: str, said: str) -> str:
+    ends = found.get(one), found.get(other)
+    return said.format(*(f"{end:,.0f}" for end in ends)) if ends[0] and ends[1] else ""
 
 
 def _throttled(found: dict[str, Any]) -> str:
+    if not found.get("throttled"):
+        return ""
     before, after = found.get("decode_tok_s_before_throttling"), found.get("decode_tok_s_throttled")
     speeds = f"; decode {words.number(before)} tok/s before, {words.number(after)} after" if before and after else ""
-    return f"{found['throttled']}{speeds}" if found.get("throttled") else ""
+    return f"{found['throttled']}{speeds}"

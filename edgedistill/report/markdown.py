@@ -33,11 +33,9 @@ def page(report: Report, lineage: dict[str, str]) -> str:
         parts.append("`~` marks what is not measured on the device.")
         parts += words.fitted(report)
         parts += [words.CONTEST] if words.is_contest(report) else []
-    if latency := bench.latency_of(report):
-        assert report.chosen
-        told = bench.conditions(latency, report.chosen.memory_mib)
-        parts += ["## On the device", f"{bench.headline(latency)}.", table(bench.TIMES_HEAD, bench.times(latency))]
-        parts.append(table(("", ""), told))
+    for run in bench.runs(report):
+        parts += [f"## {bench.title(run)}", f"{bench.headline(run)}.", table(bench.TIMES_HEAD, bench.times(run))]
+        parts.append(table(("", ""), bench.conditions(run)))
     if report.alignment:
         parts += ["## How the teacher was aligned", words.alignment(report.alignment), _curve(report.alignment)]
     stages = [(s.name, s.status, words.duration(s.seconds), f"`{s.key[:8]}`", s.summary) for s in report.stages]

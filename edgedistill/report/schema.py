@@ -166,11 +166,11 @@ class DecodeSpeed(Section):
 
 
 class Percentiles(Section):
-    """Of all measured requests; p99 is the slow end."""
+    """Of all measured requests; p99 is the slow end, null where they are fewer than a hundred."""
 
     p50: float
     p90: float
-    p99: float
+    p99: float | None = None
 
 
 class Latency(Section):
@@ -196,6 +196,19 @@ class Memory(Section):
     low: float | None = None
     high: float | None = None
     evidence: Evidence
+
+
+class OnDevice(Section):
+    """A run of `edgedistill bench`."""
+
+    when: str
+    """UTC, ISO 8601."""
+    where: str
+    evidence: Evidence
+    parity: Parity
+    """Of the golden cases there."""
+    latency: Latency
+    memory_mib: Memory | None = None
 
 
 class TextLine(Section):
@@ -303,6 +316,10 @@ class Report(Section):
     student: StudentLine | None = None
     candidates: tuple[CandidateLine, ...] = ()
     budgets: tuple[BudgetLine, ...] = ()
+    benchmark: OnDevice | None = None
+    """The run that the chosen candidate's figures are of."""
+    elsewhere: OnDevice | None = None
+    """A later one under an emulator or on another device: it changes no figure that was measured on the target."""
     bundle: BundleLine | None = None
 
     @property

@@ -9,7 +9,7 @@ import click
 
 from edgedistill import table
 from edgedistill.report import bench, words
-from edgedistill.report.schema import Latency, Report, StudentLine
+from edgedistill.report.schema import OnDevice, Report, StudentLine
 
 if TYPE_CHECKING:
     from edgedistill.store import Step
@@ -41,9 +41,9 @@ def page(report: Report) -> Iterator[str]:
     if report.student:
         yield ""
         yield _student(report.student)
-    if latency := bench.latency_of(report):
+    for run in bench.runs(report):
         yield ""
-        yield from _on_device(report, latency)
+        yield from _on_device(run)
 
 
 def _budgets(report: Report) -> list[str]:
@@ -68,12 +68,11 @@ def _candidates(report: Report) -> list[str]:
     return [*made, f"{table.INDENT}~ {estimated}, not measured on the device"] if estimated else made
 
 
-def _on_device(report: Report, latency: Latency) -> list[str]:
+def _on_device(run: OnDevice) -> list[str]:
     """Percentiles, then one line for each condition."""
-    assert report.chosen
-    told = bench.conditions(latency, report.chosen.memory_mib)
-    rows = table.lines(bench.TIMES_HEAD, bench.times(latency), right=("p50", "p90", "p99"))
-    return [f"{table.INDENT}{bench.headline(latency)}", *rows, "", *(f"  {name:<12} {said}" for name, said in told)]
+    rows = table.lines(bench.TIMES_HEAD, bench.times(run), right=("p50", "p90", "p99"))
+    told = [f"{table.INDENT}{name:<12} {said}" for name, said in bench.conditions(run)]
+    return [f"{table.INDENT}{bench.headline(run)}", *rows, "", *told]
 
 
 def _student(student: StudentLine) -> str:

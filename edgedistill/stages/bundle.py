@@ -19,7 +19,7 @@ from edgedistill.toolchain import runtime as runtimes
 from edgedistill.toolchain.runtime import Runtime
 
 
-@stage(version=4)  # v4: llama.cpp's programs beside the model, where asked for
+@stage(version=5)  # v5: the manifest names the target's cores and what runs the model there
 def bundle(
     out: Path,
     measured: Measurements,
@@ -142,14 +142,7 @@ def _origin(model: Model) -> Origin:
 
 
 def _device(target: Target) -> Device:
-    return Device(
-        name=target.name,
-        title=target.title,
-        soc=target.soc,
-        triple=target.triple,
-        cpu=target.cpu,
-        threads=target.threads,
-    )
+    return Device(**{name: getattr(target, name) for name in Device.model_fields})
 
 
 def _copy_licences(folder: Path, models: dict[str, Model], tasks: list[Task]) -> None:

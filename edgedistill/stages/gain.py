@@ -11,6 +11,7 @@ from statistics import fmean
 
 from edgedistill import components
 from edgedistill.artifacts import Draft, Drafts, Gain, Gains, Preferences
+from edgedistill.comparison_sections import MethodsConfig
 from edgedistill.engine import open_engine, user
 from edgedistill.errors import StageFailed
 from edgedistill.files import read_rows, write_json, write_rows
@@ -18,7 +19,7 @@ from edgedistill.log import progress
 from edgedistill.models import Model
 from edgedistill.prompts import extract_answer, plain_prompt
 from edgedistill.rationales import END_OF_ANSWER
-from edgedistill.sections import DistillConfig, MethodsConfig
+from edgedistill.sections import DistillConfig
 from edgedistill.shards import Row, seed_of, shard, shard_path
 from edgedistill.store import stage
 from edgedistill.task import Item, Task

@@ -5,21 +5,20 @@ Beside `validate`, this is the one stage that reads test items.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from random import Random
 
 from edgedistill.artifacts import Graded, GradedAnswer
+from edgedistill.comparison_sections import ArmsConfig
 from edgedistill.engine import Engine, Messages, user
 from edgedistill.errors import UsageError
 from edgedistill.files import write_json, write_rows
-from edgedistill.log import progress
 from edgedistill.models import Model
 from edgedistill.prompts import Example, extract_answer, plain_prompt
 from edgedistill.rationales import END_OF_ANSWER
-from edgedistill.sections import ArmsConfig
-from edgedistill.shards import Row, on_demand, seed_of, shard, shard_path
+from edgedistill.shards import Row, in_shards, on_demand, seed_of
 from edgedistill.store import stage
 from edgedistill.task import Item, Task
 
@@ -45,17 +44,12 @@ def grade(out: Path, model: Model, tasks: list[Task], config: ArmsConfig, seed: 
     Raises  UsageError when a prompt does not fit the model's context
     """
     asked = questions(tasks, config, seed)
-    parts = [asked[start : start + SHARD] for start in range(0, len(asked), SHARD)]
-    folder = out / "shards"
-    done = sum(len(part) for number, part in enumerate(parts) if shard_path(folder, number).is_file())
-    texts: list[str] = []
-    with on_demand(model, out) as opened, progress("grade", len(asked), done) as advance:
-        for number, part in enumerate(parts):
+    with on_demand(model, out) as opened:
 
-            def make(part: list[Asked] = part) -> list[Row]:
-                return [{"text": text} for text in _answers(opened(), part, config, advance)]
+        def make(part: Sequence[Asked], number: int, advance: Callable[[int], None]) -> list[Row]:
+            return [{"text": text} for text in _answers(opened(), part, config, advance)]
 
-            texts += [row["text"] for row in shard(folder, number, make)]
+        texts = [row["text"] for row in in_shards(out / "shards", asked, SHARD, "grade", make)]
     graded = [_graded(one, text) for one, text in zip(asked, texts, strict=True)]
     write_rows(out / "graded.jsonl", map(asdict, graded))
     write_json(out / "counts.json", _counts(graded, config))
@@ -93,7 +87,7 @@ def _items(task: Task, most: int | None, seed: int) -> list[Item]:
     return [task.test[place] for place in sorted(places)]
 
 
-def _answers(engine: Engine, part: list[Asked], config: ArmsConfig, on_done: Callable[[int], None]) -> list[str]:
+def _answers(engine: Engine, part: Sequence[Asked], config: ArmsConfig, on_done: Callable[[int], None]) -> list[str]:
     # What follows the first answer is not looked at: with examples before it, a student may go on with a new question.
     return engine.generate(
         [_conversation(one) for one in part], max_tokens=config.max_tokens, stop=END_OF_ANSWER, on_done=on_done

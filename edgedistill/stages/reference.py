@@ -49,11 +49,6 @@ class Reference:
     """Odd golden cases that it cannot be asked."""
 
     @property
-    def said(self) -> list[Messages]:
-        """The golden cases' conversations."""
-        return [case.messages for case in self.golden]
-
-    @property
     def answer_tokens(self) -> float:
         """Usual length of an answer, the token that ends it included."""
         lengths = sorted(len(answer) + 1 for _, answer in self.held_out.rows)
@@ -143,9 +138,3 @@ def public(out: Path, name: str, engine: Any, config: ValidateConfig) -> dict[st
 
     found: dict[str, Any] = harness.run(out, name, engine, config.lm_eval, config.lm_eval_items)
     return found
-
-
-def forget(out: Path, name: str) -> None:
-    """Remove the answers of a model, so that a rerun asks again."""
-    for path in (out / "answers").glob(f"{name}.*"):
-        path.unlink()

@@ -24,11 +24,6 @@ _UNKNOWN: Quality = {"accuracy": None, "kl_mean": None, "kl_p99": None, "same_to
 """Of a file that cannot be asked, or for which the student's token ids are others."""
 
 
-def name_of(format_name: str, quant: str) -> str:
-    """Of a candidate's files."""
-    return f"{format_name}-{quant}"
-
-
 @dataclass(frozen=True)
 class Trial:
     """What every candidate has to go through, the same for all."""
@@ -60,7 +55,7 @@ class Trial:
                     quality = self._quality(engine, candidate, found)
         except (CannotRun, IntegrityError) as error:
             found, quality = parity.failed(self.held.golden, error.problem), _UNKNOWN
-        write_rows(self.out / "parity" / f"{name_of(candidate.format, candidate.quant)}.jsonl", found.rows())
+        write_rows(self.out / "parity" / f"{candidate.name}.jsonl", found.rows())
         return found, quality
 
     def _parity(self, engine: Any, candidate: Candidate) -> Parity:
@@ -78,7 +73,7 @@ class Trial:
         """
         if not found.has_prompts:
             return _UNKNOWN
-        name = name_of(candidate.format, candidate.quant)
+        name = candidate.name
         moved = shift.line(self.held.held_out, engine) if found.has_same_ids else _UNKNOWN
         if not self.questions.items:
             reads = self.held.reading if found.has_same_ids else None

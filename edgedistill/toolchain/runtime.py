@@ -6,7 +6,7 @@ from the same pinned source as the binding and the converter.
     ~/.cache/edgedistill/runtime-aarch64-linux-musl-cortex_a76-<key>/             manifest.json is written last
     ~/.cache/edgedistill/runtime-aarch64-linux-musl-cortex_a76-<key>.building/    work in progress, and the log
 
-key = sha256(source archive, triple, processor, CMake options, versions of the compilers).
+key = sha256(source archive, triple, processor, CMake options, versions of the compilers, VERSION).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from edgedistill.toolchain.compilers import Compilers
 SCHEMA = "edgedistill.runtime/1"
 PROGRAMS = ("llama-server", "llama-bench", "llama-cli")
 VERSION = 1
-"""Raise it when the way of building changes."""
+"""Raise it when the way of building changes, and cmake_build.py's settings with it."""
 
 OPTIONS = (
     "GGML_NATIVE=OFF",  # -mcpu says it all: zig refuses -march, and `native` would mean the machine that builds
@@ -54,13 +54,12 @@ OPTIONS = (
     f"LLAMA_BUILD_COMMIT={llama_cpp.PACKAGE}-{llama_cpp.VERSION}",
 )
 
-_LINUX = re.compile(r"(aarch64|x86_64)-linux(-musl|-gnu)?")
+_LINUX = re.compile(r"(aarch64|x86_64)-linux(-musl|-gnu|-android)?")
 _CPU = re.compile(r"\w+(\+\w+)*")
 """With features that it has beside the usual ones: cortex_a72+crypto."""
 _ANDROID = """\
-Android's C library comes with Google's NDK, which is not on the package index. With the NDK at hand, compile llama.cpp
-      with -DCMAKE_TOOLCHAIN_FILE=$NDK/build/cmake/android.toolchain.cmake -DANDROID_ABI=arm64-v8a
-      -DANDROID_PLATFORM=android-28 -DGGML_OPENMP=OFF; without --device the figures of the target are predicted"""
+note: for Android this is a static Linux program, started from `adb shell` in /data/local/tmp. It was not tried on a
+      phone, and an app needs llama.cpp built with Google's NDK, which is not done here"""
 _MACOS = """\
 Metal and Accelerate come with Apple's SDK: on the Mac itself, `brew install llama.cpp` has the same programs;
       without --device the figures of the target are predicted"""
@@ -82,7 +81,7 @@ class Runtime:
 
     @property
     def key(self) -> str:
-        """Of everything that can change the files; 64 bits."""
+        """Of what changes the files; 64 bits. How cmake_build.py calls CMake and zig stands in it as VERSION alone."""
         parts = [SCHEMA, VERSION, llama_cpp.SHA256, self.triple, self.cpu, self.processor, OPTIONS, compilers.PINS]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
@@ -106,17 +105,22 @@ def runtime_of(target: Target) -> Runtime:
         if platform.system() != "Linux":
             raise UsageError(f"runtimes are built for Linux only, and this is {platform.system()}", _MACOS)
         return Runtime(f"{platform.machine()}-linux-musl", "native", instructions.of_this_machine())
+    if target.cpu == "native":
+        raise UsageError(
+            f"target `{target.name}`: `cpu: native` is the machine that builds, and {target.triple} may be another",
+            "write the compiler's name of the device's CPU, e.g. cortex_a76; or `triple: native` for this very machine",
+        )
     found = _LINUX.fullmatch(target.triple)
     if found and not _CPU.fullmatch(target.cpu):
         raise UsageError(
             f"target `{target.name}`: `{target.cpu}` is no CPU's name", "as the compiler has them: cortex_a76"
         )
     if found:
-        return Runtime(f"{found[1]}-linux-musl", target.cpu)  # also for -gnu: a static file brings its own C library
-    hint = _ANDROID if "android" in target.triple else _MACOS if "macos" in target.triple else ""
+        # Also for -gnu and -android: a static file brings its own C library.
+        return Runtime(f"{found[1]}-linux-musl", target.cpu)
     raise UsageError(
         f"target `{target.name}`: {target.triple} is not built for here, only aarch64-linux and x86_64-linux",
-        hint,
+        _MACOS if "macos" in target.triple else "",
     )
 
 
@@ -134,6 +138,8 @@ def install(target: Target, jobs: int | None = None) -> Path:
     made = runtime_of(target)
     if target.backend != "cpu":
         say(f"note: {target.title} has a {target.backend.upper()} that this build does not use; it runs on the CPU")
+    if "android" in target.triple:
+        say(_ANDROID)
     made.folder.parent.mkdir(parents=True, exist_ok=True)
     with held(made.folder.with_name(f"{made.folder.name}.lock"), f"the runtime for {made.triple} {made.cpu}"):
         if not is_whole(made.folder):

@@ -10,9 +10,9 @@ import shlex
 import shutil
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
-from edgedistill.devices.faults import ConnectionCut, HostDown, LoginRefused, NotReached, ProgramMissing
+from edgedistill.devices.faults import HostDown, LoginRefused, NotReached, ProgramMissing
 from edgedistill.devices.shell import ShellDevice
 from edgedistill.errors import DeviceError
 from edgedistill.transport import Address
@@ -48,11 +48,15 @@ class Adb(ShellDevice):
     def forward(self, port: int) -> Iterator[int]:
         said = self._ask("forward", "tcp:0", f"tcp:{port}").strip()
         if not said.isdecimal():
-            raise ConnectionCut(f"port {port} of {self.address} cannot be forwarded: {said}")
+            raise DeviceError(
+                f"port {port} of {self.address} cannot be forwarded: adb said `{said}` in place of a port here",
+                "update adb (Android's platform tools); `adb forward tcp:0 tcp:8080` must print a port",
+            )
         try:
             yield int(said)
         finally:
-            subprocess.run([*self._adb(), "forward", "--remove", f"tcp:{said}"], capture_output=True, timeout=LIMIT_S)
+            with suppress(DeviceError):  # it is gone with the phone
+                self._ask("forward", "--remove", f"tcp:{said}")
 
     def not_reached(self, errors: str) -> DeviceError:
         return fault_of(self.address, errors)

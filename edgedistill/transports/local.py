@@ -27,8 +27,15 @@ class Local(ShellDevice):
     needs = ()
 
     def open(self) -> None:
-        self.base = self.base or tempfile.mkdtemp(prefix="edgedistill-work-")
-        super().open()
+        made = "" if self.base else tempfile.mkdtemp(prefix="edgedistill-work-")
+        self.base = self.base or made
+        try:
+            super().open()
+        except BaseException:
+            if made:
+                shutil.rmtree(made, ignore_errors=True)
+                self.base = ""
+            raise
 
     def command(self, script: str) -> list[str]:
         return ["sh", "-c", script]
@@ -48,13 +55,6 @@ class Local(ShellDevice):
         if progress:
             progress(local.stat().st_size)
         return str(local.resolve())
-
-    def pull(self, remote: str, local: Path) -> Path:
-        local.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            return Path(shutil.copyfile(Path(self.folder, remote), local))
-        except OSError as error:
-            raise DeviceError(f"{remote} cannot be copied on this machine: {error.strerror}") from None
 
     @contextmanager
     def forward(self, port: int) -> Iterator[int]:

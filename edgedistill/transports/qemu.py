@@ -13,10 +13,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from edgedistill.devices import architecture
 from edgedistill.devices.facts import Facts
 from edgedistill.devices.faults import ProgramMissing
 from edgedistill.errors import UsageError
+from edgedistill.toolchain import elf
 from edgedistill.transport import Address
 from edgedistill.transports.local import Local
 
@@ -72,6 +72,6 @@ class Qemu(Local):
         words = list(argv)
         at = next((place for place, word in enumerate(words) if word != "env" and "=" not in word), 0)
         program = Path(words[at])
-        if program.is_file() and architecture.machine_of(program) == "aarch64":
+        if program.is_file() and elf.machine_of(program) == "aarch64":
             words[at:at] = [self._emulator, "-cpu", self.address.name]
         return shlex.join(words)

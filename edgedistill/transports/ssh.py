@@ -6,6 +6,7 @@ their own. A host key is never accepted for the user, and a password never asked
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import shlex
@@ -13,12 +14,13 @@ import shutil
 import socket
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from edgedistill.devices.faults import (
-    ConnectionCut,
+    AGAIN,
     HostDown,
     HostKeyChanged,
     HostKeyUnknown,
@@ -34,6 +36,8 @@ from edgedistill.transport import Address
 VERSION = 1
 
 FOLDER = "~/.cache/edgedistill-device"
+SOCKETS = "edgedistill-ssh-"
+"""How the folders of our sockets begin."""
 CONNECT_S = 15
 PROBE_S = 5
 _OURS = {
@@ -74,11 +78,16 @@ class Ssh(ShellDevice):
     """A device behind an ssh server: OpenSSH's, or Dropbear."""
 
     _sockets: Path | None = None
+    _held = -1
+    """The open folder of the sockets. Its lock says that we live."""
 
     def open(self) -> None:
         # A socket's path has about 100 characters; $TMPDIR is often longer than that on a Mac.
-        short = Path("/tmp")
-        self._sockets = Path(tempfile.mkdtemp(prefix="ed-", dir=short if os.access(short, os.W_OK) else None))
+        parent = Path("/tmp") if os.access("/tmp", os.W_OK) else Path(tempfile.gettempdir())
+        _sweep(parent)
+        self._sockets = Path(tempfile.mkdtemp(prefix=SOCKETS, dir=parent))
+        self._held = os.open(self._sockets, os.O_RDONLY)
+        fcntl.flock(self._held, fcntl.LOCK_EX)
         try:
             super().open()
         except BaseException:
@@ -88,6 +97,7 @@ class Ssh(ShellDevice):
     def disconnect(self) -> None:
         if self._sockets is not None:
             shutil.rmtree(self._sockets, ignore_errors=True)
+            os.close(self._held)
             self._sockets = None
 
     def keeper_command(self, script: str) -> list[str]:
@@ -110,19 +120,36 @@ class Ssh(ShellDevice):
     @contextmanager
     def forward(self, port: int) -> Iterator[int]:
         """By the master; it ends with it, too."""
-        for _ in range(5):  # the port may be taken between our look and ssh's
-            own = free_port()
-            way = ["-L", f"127.0.0.1:{own}:127.0.0.1:{port}", self.address.name]
-            done = subprocess.run([*self._through(), "-O", "forward", *way], capture_output=True, timeout=CONNECT_S)
-            if done.returncode == 0:
-                break
-        else:
-            said = done.stderr.decode(errors="replace").strip()
-            raise ConnectionCut(f"port {port} of {self.address} cannot be forwarded: {said}")
+        own, way = self._forwarded(port)
         try:
             yield own
         finally:
-            subprocess.run([*self._through(), "-O", "cancel", *way], capture_output=True, timeout=CONNECT_S)
+            with suppress(subprocess.TimeoutExpired):
+                self._ask_master("cancel", *way)
+
+    def _forwarded(self, port: int) -> tuple[int, list[str]]:
+        """A port here, and the way as ssh has it. Raises Lost, DeviceError."""
+        try:
+            for _ in range(5):  # the port may be taken between our look and ssh's
+                own = free_port()
+                way = ["-L", f"127.0.0.1:{own}:127.0.0.1:{port}"]
+                done = self._ask_master("forward", *way)
+                if done.returncode == 0:
+                    return own, way
+            is_there = self._ask_master("check").returncode == 0
+        except subprocess.TimeoutExpired:
+            is_there = False
+        if not is_there:
+            raise self.lost(f"forwarding its port {port}")
+        said = done.stderr.decode(errors="replace").strip()
+        raise DeviceError(
+            f"port {port} of {self.address} cannot be forwarded: {said}",
+            f"look whether programs may listen at 127.0.0.1 of this machine, then {AGAIN}",
+        )
+
+    def _ask_master(self, what: str, *words: str) -> subprocess.CompletedProcess[bytes]:
+        command = [*self._through(), "-O", what, *words, "--", self.address.name]
+        return subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, timeout=CONNECT_S)
 
     def _direct(self, script: str, connect_s: int, *, master: str) -> list[str]:
         """ssh with a connection of its own. The options of the address come before those of the configuration."""
@@ -138,6 +165,20 @@ class Ssh(ShellDevice):
 
     def not_reached(self, errors: str) -> DeviceError:
         return fault_of(self.address, errors)
+
+
+def _sweep(parent: Path) -> None:
+    """Remove the socket folders of runs that were killed: nobody holds them any more."""
+    for left in parent.glob(f"{SOCKETS}*"):
+        with suppress(OSError):  # another user's, or just gone, or held
+            is_new = time.time() - left.stat().st_mtime < 60  # made, and perhaps not held yet
+            held = os.open(left, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            try:
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if not is_new:
+                    shutil.rmtree(left)
+            finally:
+                os.close(held)
 
 
 def remote(script: str) -> str:

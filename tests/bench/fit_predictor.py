@@ -93,7 +93,6 @@ def measured(table: Iterable[dict[str, str]], known: dict[str, Chip], column: st
                 row.work,
                 1 / float(line[column]),
                 row.is_dense,
-                row.has_file_size,
                 is_deployment(row.work, chip),
             )
         )
@@ -225,9 +224,9 @@ def finished(used: Sequence[Measured], outcomes: Sequence[Outcome], time: Clock,
 
 GROUPS: list[tuple[str, Callable[[Outcome], bool]]] = [
     ("llama.cpp CPU, 2025 or newer, 4-8 bit, all big cores", lambda o: o.row.is_deployment),
-    ("... with the file size given", lambda o: o.row.is_deployment and o.row.has_file_size),
+    ("... with the file size given", lambda o: o.row.is_deployment and o.row.work.is_size_known),
     ("all rows", lambda o: True),
-    ("... with the file size given", lambda o: o.row.has_file_size),
+    ("... with the file size given", lambda o: o.row.work.is_size_known),
     ("boards, CPU", lambda o: o.row.work.backend == "cpu" and o.row.chip.kind == "board"),
     ("phones, CPU", lambda o: o.row.work.backend == "cpu" and o.row.chip.kind == "phone"),
     ("x86, CPU", lambda o: o.row.work.backend == "cpu" and o.row.chip.kind == "x86"),

@@ -47,7 +47,6 @@ from edgedistill.files import read_rows
 from edgedistill.models import Model
 from edgedistill.prompts import plain_prompt
 from edgedistill.table import lines
-from edgedistill.target import Target
 from edgedistill.toolchain.llama_cpp import llama_cpp_sources
 
 REPO = Path(__file__).parents[2]
@@ -169,7 +168,7 @@ def evaluate(model: Path, folder: Path) -> list[Row]:
 
 
 def _evaluated(what: str, model: Path, out: Path, quant: str, goal: str) -> list[Row]:
-    gguf.export(out, Model(model, "bench"), _target(), gguf.Config.model_validate({"quants": [quant]}))
+    gguf.export(out, Model(model, "bench"), gguf.Config.model_validate({"quants": [quant]}))
     file = out / f"model-{quant.lower()}.gguf"
     found: dict[str, list[dict[str, Any]]] = {"ours": [], "theirs": []}
     for _ in range(ROUNDS):
@@ -295,19 +294,15 @@ def self_command(name: str, *arguments: object) -> Command:
     return [sys.executable, __file__, f"_{name}", *map(str, arguments)]
 
 
-def _target() -> Target:
-    return Target(name="bench", title="bench", soc="bench", triple="native", cpu="native")
-
-
 def export(out: str, model: str, *quants: str) -> None:
     config = gguf.Config.model_validate({"quants": list(quants)})
-    gguf.export(Path(out), Model(Path(model), "bench"), _target(), config)
+    gguf.export(Path(out), Model(Path(model), "bench"), config)
 
 
 def export_onnx(out: str, model: str) -> None:
     wanted = {"quants": ["F32", "INT4"], "block_size": [32], "algorithm": ["rtn"], "accuracy_level": [4]}
     config = onnx_genai.Config.model_validate(wanted)
-    onnx_genai.export(Path(out), Model(Path(model), "bench"), _target(), config)
+    onnx_genai.export(Path(out), Model(Path(model), "bench"), config)
 
 
 def export_with_little_room(out: str, model: str, *quants: str) -> None:

@@ -29,7 +29,6 @@ class Measured:
     seconds: float
     """Per token, decoded or read."""
     is_dense: bool = True
-    has_file_size: bool = True
     is_deployment: bool = False
     """llama.cpp of 2025 or newer on all big cores, 4- to 8-bit weights."""
 

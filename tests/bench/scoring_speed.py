@@ -42,7 +42,6 @@ from edgedistill.files import read_rows
 from edgedistill.models import Model
 from edgedistill.prompts import OPENER, Example, extract_answer, plain_prompt
 from edgedistill.table import lines
-from edgedistill.target import Target
 from edgedistill.task import Item
 
 ITEMS, QUESTION_TOKENS, NEW_TOKENS = 40, 60, 48
@@ -58,8 +57,7 @@ def main(rounds: int, sizes: list[int]) -> None:
     made = recipe.load("quickstart")
     student = models.resolve(made.student, made.folder, "student")
     with tempfile.TemporaryDirectory() as folder:
-        target = Target(name="bench", title="bench", soc="bench", triple="native", cpu="native")
-        gguf.export(Path(folder), student, target, gguf.Config(quants=("F16",)))
+        gguf.export(Path(folder), student, gguf.Config(quants=("F16",)))
         file = Path(folder) / "model-f16.gguf"
         for size in sizes:
             _compare(student.path, file, size, rounds)

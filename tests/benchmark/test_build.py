@@ -15,6 +15,7 @@ from edgedistill.bundle_manifest import open_bundle
 from edgedistill.cli import cli
 from edgedistill.commands import bench
 from edgedistill.errors import DeviceError
+from edgedistill.files import sha256_of
 from edgedistill.toolchain import runtime
 
 
@@ -44,6 +45,18 @@ def test_the_report_of_a_build_says_what_was_found_on_the_device(asked, monkeypa
     assert open_bundle(bundle).benchmark is not None
     kept = json.loads(Path("runs/reports", report["build_id"], "report.json").read_text())
     assert kept == report == json.loads(bundle.with_name(f"{bundle.name}.report.json").read_text())
+
+    again = CliRunner().invoke(cli, [*asked[: asked.index("--device")], "--json"], standalone_mode=False)
+    told = json.loads(again.stdout)
+    assert told["build_id"] != report["build_id"]
+    for name in ("benchmark", "budgets"):
+        assert told[name] == report[name], "what was measured on the same model stays"
+    assert next(line for line in told["candidates"] if line["chosen"])["latency"] == chosen["latency"]
+    kept_run = open_bundle(bundle).benchmark
+    assert kept_run is not None and kept_run["when"] == report["benchmark"]["when"]
+    assert told["bundle"]["manifest_sha256"] == sha256_of(bundle / "manifest.json")
+    for path in (Path("runs/reports", told["build_id"], "report.json"), bundle.with_name(f"{bundle.name}.report.json")):
+        assert json.loads(path.read_text()) == told
 
     def fail(*_: object, **__: object) -> None:
         raise DeviceError("the board is gone", "look for it")

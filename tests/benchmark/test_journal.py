@@ -8,6 +8,7 @@ import pytest
 
 from edgedistill.benchmark import journal
 from edgedistill.benchmark.journal import Journal
+from edgedistill.files import read_rows
 
 RUN = {"where": "ssh://pi@board", "model_sha256": "abc", "threads": 4}
 
@@ -15,13 +16,13 @@ RUN = {"where": "ssh://pi@board", "model_sha256": "abc", "threads": 4}
 @pytest.fixture
 def cut(tmp_path) -> Path:
     """A run with two requests that did not come to its end; the last line is half written."""
-    path = tmp_path / "run.jsonl"
-    begun = Journal(path, RUN)
+    to = tmp_path / "run.jsonl"
+    begun = Journal(to, RUN)
     begun.add("request", phase="measured", prompt_ms=10.0)
     begun.add("request", phase="measured", prompt_ms=12.0)
-    with path.open("a") as file:
+    with begun.path.open("a") as file:
         file.write('{"kind": "request", "phase": "mea')
-    return path
+    return to
 
 
 def test_a_cut_run_goes_on_with_its_whole_rows(cut):
@@ -29,6 +30,7 @@ def test_a_cut_run_goes_on_with_its_whole_rows(cut):
     assert again.resumed == 2 and [row["prompt_ms"] for row in again.of("request")] == [10.0, 12.0]
     again.add("request", phase="measured", prompt_ms=11.0)
     assert [row["prompt_ms"] for row in Journal(cut, RUN).of("request")] == [10.0, 12.0, 11.0]
+    assert [row["kind"] for row in again.rows] == ["run", "request", "request", "again", "request"]
 
 
 @pytest.mark.parametrize("change", [{"threads": 3}, {"model_sha256": "def"}, {"where": "ssh://pi@other"}, {"more": 1}])
@@ -37,9 +39,16 @@ def test_rows_of_another_run_are_not_taken_over(change, cut):
     assert Journal(cut, RUN).resumed == 0  # they are gone: the other run has begun
 
 
-def test_a_finished_run_begins_anew(cut):
-    Journal(cut, RUN).add("done")
-    assert Journal(cut, RUN).of("request") == []
+def test_a_finished_run_stays_until_the_next_one_is_finished_too(cut):
+    Journal(cut, RUN)
+    journal.finish(cut)
+    rows = cut.read_bytes()
+    begun = Journal(cut, RUN)
+    assert begun.of("request") == [] and cut.read_bytes() == rows
+    begun.add("request", phase="measured", prompt_ms=9.0)
+    journal.finish(cut)
+    assert [row["prompt_ms"] for row in read_rows(cut) if row["kind"] == "request"] == [9.0]
+    assert not journal.going(cut).exists()
 
 
 def test_an_old_run_begins_anew(cut, monkeypatch):
@@ -50,9 +59,10 @@ def test_an_old_run_begins_anew(cut, monkeypatch):
 def test_a_phase_can_be_begun_again(cut):
     again = Journal(cut, RUN)
     again.add("request", phase="sustained", prompt_ms=9.0)
-    again.drop("request", phase="sustained")
-    assert [row["phase"] for row in again.of("request")] == ["measured", "measured"]
-    assert Journal(cut, RUN).rows == again.rows
+    again.add("state", phase="sustained", up_s=1.0)
+    again.drop(phase="sustained")
+    assert [row["phase"] for row in again.of("request")] == ["measured", "measured"] and not again.of("state")
+    assert Journal(cut, RUN).rows[:-1] == again.rows
 
 
 def test_it_lies_beside_the_bundle_under_the_devices_name(tmp_path):
@@ -60,3 +70,4 @@ def test_it_lies_beside_the_bundle_under_the_devices_name(tmp_path):
     place = tmp_path / "dist/quickstart-rpi5.bench"
     assert journal.place(bundle, "ssh://pi@board:2222") == place / "ssh-pi@board-2222.jsonl"
     assert journal.place(bundle, "local").name == "local.jsonl"
+    assert journal.going(place / "ssh-pi@rpi5.local.jsonl") == place / "ssh-pi@rpi5.local.new.jsonl"

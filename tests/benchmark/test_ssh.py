@@ -59,7 +59,7 @@ def test_a_bundle_is_measured_over_ssh_and_nothing_stays_there(board, gguf_bundl
 
 
 def test_a_cut_connection_keeps_what_was_measured_and_sent(board, gguf_bundle, monkeypatch):
-    path, asking = journal.place(gguf_bundle, board.address), llama.LlamaServer.ask
+    path, asking = journal.going(journal.place(gguf_bundle, board.address)), llama.LlamaServer.ask
 
     def cut(self: llama.LlamaServer, ids: Any, new_tokens: int) -> Any:
         if sum(row["kind"] == "request" for row in read_rows(path)) == 3:

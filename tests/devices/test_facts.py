@@ -19,6 +19,7 @@ CPU part\t: 0xd0b
 processor\t: 2
 CPU part\t: 0xd99
 
+Serial\t\t: 1000000012345678
 Model\t\t: Raspberry Pi 5 Model B Rev 1.0"""
 
 
@@ -37,6 +38,7 @@ def test_a_board():
     assert found.cpu == "2x Cortex-A76, 1x part 0xd99"
     assert found.cpu_features == ("asimd", "asimddp", "fp"), "what every core has"
     assert found.cores == 4
+    assert "12345678" not in found.cpuinfo and found.cpuinfo.endswith("Model B Rev 1.0")
     assert found.ram_bytes == 8245568 * 1024 and found.available_bytes == 7600000 * 1024
     assert found.disk_free_bytes == 50521004 * 1024
     assert found.max_khz == (2400000, 2400000)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
+
+import pytest
 
 from edgedistill.devices import scripts
 
@@ -38,6 +41,26 @@ def test_without_its_work_folder_nothing_runs(tmp_path):
     text = scripts.wrapped(f"touch {tmp_path}/ran", f"{tmp_path}/gone", 3)
     done = subprocess.run(["sh", "-c", text], capture_output=True)
     assert scripts.unwrapped(done.stdout, done.stderr).end == "cut" and not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("shell", ["dash", "bash", "mksh", "busybox ash"])
+def test_a_work_folder_that_cannot_be_written_is_told(shell, tmp_path):
+    """Many shells end at once, without a word of ours, when `:` cannot write."""
+    if shutil.which(shell.split()[0]) is None:
+        pytest.skip(f"needs {shell}")
+    (tmp_path / "groups").touch()
+    text = scripts.wrapped(f"touch {tmp_path}/ran", str(tmp_path), 3)
+    done = subprocess.run([*shell.split(), "-c", text], capture_output=True)
+    found = scripts.unwrapped(done.stdout, done.stderr)
+    assert found.end == "full" and b"groups/3." in found.err and not (tmp_path / "ran").exists()
+
+
+def test_what_comes_behind_the_mark_is_the_output_as_it_comes(tmp_path):
+    (tmp_path / "groups").mkdir()
+    text = "echo welcome\n" + scripts.wrapped("printf one; printf two", str(tmp_path), 3)
+    with subprocess.Popen(["sh", "-c", text], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        assert process.stdout is not None
+        assert b"".join(scripts.begun(process.stdout)) == b"onetwo"
 
 
 def test_a_file_of_several_lines_and_one_that_is_not_there(tmp_path):

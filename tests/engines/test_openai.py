@@ -46,11 +46,9 @@ SAID = ["turn off the light", "what is the weather in Paris", "play some jazz", 
 def teacher_gguf(tmp_path_factory) -> Path:
     """The embedded teacher, made by the real exporter."""
     from edgedistill.exporters import gguf
-    from edgedistill.target import Target
 
     folder = tmp_path_factory.mktemp("teacher-gguf")
-    target = Target(name="t", title="t", soc="t", triple="native", cpu="native")
-    gguf.export(folder, Model(QUICKSTART / "models/teacher", "teacher"), target, gguf.Config(quants=("F16",)))
+    gguf.export(folder, Model(QUICKSTART / "models/teacher", "teacher"), gguf.Config(quants=("F16",)))
     return folder / "model-f16.gguf"
 
 

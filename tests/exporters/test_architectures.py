@@ -17,11 +17,9 @@ from edgedistill import gguf_file
 from edgedistill.engine import open_engine, open_file
 from edgedistill.exporters import gguf
 from edgedistill.models import Model
-from edgedistill.target import Target
 from edgedistill.toolchain import tokenization
 
 pytestmark = pytest.mark.slow
-TARGET = Target(name="t", title="t", soc="t", triple="native", cpu="native")
 ASKED = ("Once upon a time", "Hello  world! 12345 Grüße 你好 👍\n\tx = y_1;", "")
 ENDS = {"gpt2": "<|endoftext|>", "smollm2": "<|im_end|>", "phi3": "<|end|>", "mpt": "<|endoftext|>"}
 SIZES = dict(hidden_size=64, intermediate_size=96, num_hidden_layers=2, num_attention_heads=4, initializer_range=0.1)
@@ -111,7 +109,7 @@ def test_the_file_reads_and_answers_as_the_model_does(architecture, tokenizer, t
 
     end = AutoTokenizer.from_pretrained(folder).eos_token_id
     model = model_of(architecture, rows, end, folder)
-    (candidate,) = gguf.export(tmp_path, model, TARGET, gguf.Config(quants=("F16",)))
+    (candidate,) = gguf.export(tmp_path, model, gguf.Config(quants=("F16",)))
     conversations = [[{"role": "user", "content": text}] for text in ASKED]
     with open_engine(model) as engine:
         ids = [engine.token_ids(messages) for messages in conversations]
@@ -136,7 +134,7 @@ def converted(folder: Path, rows: int, tmp_path: Path) -> Path:
 
     sizes = dict(hidden_size=32, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2)
     LlamaForCausalLM(LlamaConfig(vocab_size=rows, tie_word_embeddings=True, **sizes)).save_pretrained(folder)
-    (candidate,) = gguf.export(tmp_path, Model(folder, "key"), TARGET, gguf.Config(quants=("F16",)))
+    (candidate,) = gguf.export(tmp_path, Model(folder, "key"), gguf.Config(quants=("F16",)))
     return tmp_path / candidate.file
 
 

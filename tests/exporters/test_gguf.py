@@ -23,17 +23,15 @@ from edgedistill.files import sha256_of
 from edgedistill.models import Model, clean_copy, shape_of
 from edgedistill.quantization import expected_types, type_counts
 from edgedistill.quants import QuantEntry
-from edgedistill.target import Target
 from edgedistill.toolchain import tokenization
 
-TARGET = Target(name="t", title="t", soc="t", triple="native", cpu="native")
 QUANTS = ("F16", "Q8_0", "Q4_K_M", "Q4_0")
 
 
 def export(out: Path, model: Path, *quants: str) -> dict[str, Path]:
     out.mkdir(parents=True, exist_ok=True)
     config = gguf.Config(quants=quants or QUANTS)
-    return {c.quant: out / c.file for c in gguf.export(out, Model(model, "key"), TARGET, config)}
+    return {c.quant: out / c.file for c in gguf.export(out, Model(model, "key"), config)}
 
 
 @pytest.fixture(scope="module")
@@ -281,7 +279,7 @@ from pathlib import Path
 from edgedistill.exporters import gguf
 from edgedistill.models import Model
 out, model = map(Path, sys.argv[1:])
-gguf.export(out, Model(model, "key"), None, gguf.Config(quants=("F16", "Q8_0", "Q4_K_M", "Q4_0")))
+gguf.export(out, Model(model, "key"), gguf.Config(quants=("F16", "Q8_0", "Q4_K_M", "Q4_0")))
 """
 
 

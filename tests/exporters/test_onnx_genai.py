@@ -17,10 +17,8 @@ from edgedistill.exporters import onnx_genai
 from edgedistill.exporters.onnx_genai import Config, Variant
 from edgedistill.files import read_rows, sha256_of_all
 from edgedistill.models import Model
-from edgedistill.target import Target
 from edgedistill.toolchain import subprocesses
 
-TARGET = Target(name="t", title="t", soc="t", triple="native", cpu="native", formats=("onnx_genai",))
 CONFIG = Config(quants=("F32", "F16", "INT4"), block_size=(32,), head=("same",), search_rows=2)
 ROWS = [("Turn off the light", "<ans>yes</ans>"), ("what is the weather", "sun"), ("Is it true", "no")]
 QUESTIONS = [
@@ -31,7 +29,7 @@ QUESTIONS = [
 @pytest.fixture(scope="module")
 def made(tiny_llama, tmp_path_factory) -> tuple[Path, list[Candidate]]:
     out = tmp_path_factory.mktemp("onnx")
-    return out, onnx_genai.export(out, Model(tiny_llama, "tiny"), TARGET, CONFIG, ROWS)
+    return out, onnx_genai.export(out, Model(tiny_llama, "tiny"), CONFIG, ROWS)
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +105,7 @@ def test_likelihoods_are_those_of_torch(made, tiny_llama):
 def test_a_finished_export_is_taken_as_it_is(made, tiny_llama, tmp_path, monkeypatch):
     out = shutil.copytree(made[0], tmp_path / "again")
     monkeypatch.setattr(subprocesses, "run", lambda *_: pytest.fail("nothing is to be built"))
-    assert onnx_genai.export(out, Model(tiny_llama, "tiny"), TARGET, CONFIG, ROWS) == made[1]
+    assert onnx_genai.export(out, Model(tiny_llama, "tiny"), CONFIG, ROWS) == made[1]
 
 
 def test_a_damaged_folder_is_named(made, tmp_path):
@@ -153,7 +151,7 @@ def test_an_architecture_that_the_builder_does_not_know_is_named(tiny_llama, tmp
     (model / "config.json").write_text(json.dumps({**config, "architectures": ["StableLmForCausalLM"]}))
     config = Config(quants=("F32",))
     with pytest.raises(UsageError, match="onnxruntime-genai's builder cannot export this model"):
-        onnx_genai.export(tmp_path / "out", Model(model, "odd"), TARGET, config, ())
+        onnx_genai.export(tmp_path / "out", Model(model, "odd"), config, ())
     assert not list((tmp_path / "out").iterdir()), "a failed export leaves nothing"
 
 
@@ -161,7 +159,7 @@ def test_what_was_finished_before_another_export_failed_is_kept(tiny_llama, tmp_
     monkeypatch.setattr(onnx_genai, "_PRECISIONS", {**onnx_genai._PRECISIONS, "F16": "fp7"})
     config = Config(quants=("F32", "F16"))
     with pytest.raises((UsageError, StageFailed)):
-        onnx_genai.export(tmp_path / "out", Model(tiny_llama, "tiny"), TARGET, config)
+        onnx_genai.export(tmp_path / "out", Model(tiny_llama, "tiny"), config)
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["onnx_genai-f32"]
 
 

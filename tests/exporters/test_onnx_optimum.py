@@ -14,10 +14,8 @@ from edgedistill.errors import IntegrityError, UsageError
 from edgedistill.exporters import onnx_optimum
 from edgedistill.files import read_json, sha256_of_all
 from edgedistill.models import Model
-from edgedistill.target import Target
 from edgedistill.toolchain import llama_cpp, optimum
 
-TARGET = Target(name="t", title="t", soc="t", triple="native", cpu="native", formats=("onnx",))
 QUESTIONS = [f"{line} {n}" for n in range(4) for line in ("Turn off the light", "Is it true", "what is the weather")]
 
 
@@ -26,7 +24,7 @@ def made(tiny_llama, tmp_path_factory) -> Any:
     if not llama_cpp.is_complete(optimum.folder()):
         pytest.skip("Optimum's environment is not installed: `edgedistill toolchain install optimum`, about 1 GB")
     out = tmp_path_factory.mktemp("optimum")
-    return out, onnx_optimum.export(out, Model(tiny_llama, "tiny"), TARGET, onnx_optimum.Config())
+    return out, onnx_optimum.export(out, Model(tiny_llama, "tiny"), onnx_optimum.Config())
 
 
 @pytest.mark.slow
@@ -63,7 +61,7 @@ def test_candidates_are_what_the_folders_hold(made, tiny_llama):
 def test_without_the_environment_the_command_that_makes_it_is_named(tiny_llama, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     with pytest.raises(UsageError) as caught:
-        onnx_optimum.export(tmp_path / "out", Model(tiny_llama, "tiny"), TARGET, onnx_optimum.Config())
+        onnx_optimum.export(tmp_path / "out", Model(tiny_llama, "tiny"), onnx_optimum.Config())
     assert "edgedistill toolchain install optimum" in caught.value.hint
     assert not list((tmp_path / "out").iterdir()), "a failed export leaves nothing"
 

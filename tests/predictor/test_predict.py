@@ -78,6 +78,14 @@ def test_a_measured_pair_moves_the_prediction_and_narrows_it():
     assert "ssh://pi@desk" in after.basis
 
 
+def test_a_pair_of_the_cpu_says_nothing_about_the_gpu():
+    pair = Pair(WORK, 5.0, 20.0, "ssh://pi@desk, 2026-11-21")
+    chip = chips.of_target(target.load("orin-nano-8gb"))
+    assert speed(WORK, chip, pair) != speed(WORK, chip)
+    on_gpu = replace(WORK, backend="gpu")
+    assert speed(on_gpu, chip, pair) == speed(on_gpu, chip)
+
+
 def test_a_pair_of_a_tiny_model_says_little_about_a_large_one():
     """Its time is overhead; so the large model's prediction hardly moves, and stays as wide as it was."""
     tiny = replace(WORK, read_bytes=1e6, read_weights=1e6, body_weights=1e6, cache_bytes_per_token=1000)

@@ -58,7 +58,7 @@ def test_a_mixture_of_experts_counts_its_active_weights():
 
 def test_a_size_that_is_not_given_comes_from_parameters_and_quantization():
     row = read(file_size_gib="", model="a stranger", params_b="1")
-    assert row.file_bytes == pytest.approx(8.5e9 / 8) and not row.has_file_size
+    assert row.file_bytes == pytest.approx(8.5e9 / 8) and not row.work.is_size_known
 
 
 @pytest.mark.parametrize(

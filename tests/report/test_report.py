@@ -21,7 +21,8 @@ STEPS = [
     Step("elicit", "cf7975c0" * 4, "cached", 0.001, 5000, "5,000 drafts"),
     Step("prefer", "9b1e02aa" * 4, "ran", 4320.4, 1840, "1,840 pairs from 5,000 drafts"),
 ]
-KEYS = "recipe target build_id started seconds exit_code stages alignment student candidates budgets bundle schema"
+KEYS = """recipe target build_id started seconds exit_code stages alignment student candidates budgets benchmark
+    elsewhere bundle schema"""
 LINEAGE = {"teacher": "org/large@abc, apache-2.0"}
 
 

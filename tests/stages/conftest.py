@@ -13,10 +13,17 @@ from typing import Any
 
 import pytest
 
-from edgedistill import shards, task
+from edgedistill import plan, shards, task
+from edgedistill.artifacts import Candidates, Measurements
 from edgedistill.engine import Messages
 from edgedistill.files import write_rows
 from edgedistill.models import Model
+from edgedistill.perplexity import Text
+from edgedistill.recipe import Budgets
+from edgedistill.sections import ValidateConfig
+from edgedistill.stages.evaluate import evaluate
+from edgedistill.stages.validate import validate
+from edgedistill.target import Target
 from edgedistill.task import Task
 
 MODEL = Model(Path("nowhere"), "scripted")
@@ -171,3 +178,28 @@ def scripted_teacher() -> Callable[[str, Random], str]:
 @pytest.fixture
 def new_engine() -> type[Scripted]:
     return Scripted
+
+
+@pytest.fixture
+def judged() -> Callable[..., Measurements]:
+    """(out, candidates, student, base, tasks, text, target, budgets, config) -> Measurements: `evaluate` into `out` and
+    then `validate` into `out/device`, as build.py runs them."""
+
+    def run(
+        out: Path,
+        candidates: Candidates,
+        student: Model,
+        base: Model,
+        tasks: list[Task],
+        text: Text | None,
+        target: Target,
+        budgets: Budgets,
+        config: ValidateConfig,
+    ) -> Measurements:
+        hopeless = plan.hopeless(candidates, student, target, budgets, config.context, None)
+        found = evaluate.function(out, candidates, student, base, tasks, text, config, 5, None, tuple(hopeless))
+        (out / "device").mkdir(exist_ok=True)
+        how = (target, budgets, config, 5, None, None, hopeless)
+        return validate.function(out / "device", found, candidates, student, tasks, *how)
+
+    return run

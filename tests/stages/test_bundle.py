@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from edgedistill import bundle_manifest, bundle_texts, models, task
+from edgedistill import bundle_manifest, bundle_texts, models, publishing, task
 from edgedistill.artifacts import Bundle, Candidate, Candidates, Measurements
 from edgedistill.build import Built
 from edgedistill.commands import build as command
@@ -26,6 +26,7 @@ from edgedistill.sections import ModelConfig
 from edgedistill.stages.bundle import bundle
 from edgedistill.store import identity_of
 from edgedistill.target import Target
+from edgedistill.target import load as load_target
 from edgedistill.toolchain.runtime import PROGRAMS, Runtime
 
 TARGET = Target(name="board", title="Board 5", soc="4 cores", triple="aarch64-linux-musl", cpu="cortex_a76", threads=4)
@@ -96,6 +97,12 @@ def given(tmp_path) -> dict[str, Any]:
 @pytest.fixture
 def made(given, tmp_path) -> Bundle:
     return bundle.function(tmp_path / "out", **given)
+
+
+def test_the_manifest_tells_by_what_its_target_is_known(given, tmp_path):
+    given["target"] = load_target("orin-nano-8gb")
+    told = bundle_manifest.read(bundle.function(tmp_path / "out", **given).folder).target
+    assert told.backend == "gpu" and [(one.type, one.count) for one in told.cores] == [("Cortex-A78AE", 6)]
 
 
 def test_it_holds_the_chosen_model_and_everything_around_it(made, given):
@@ -198,7 +205,7 @@ def a_runtime(tmp_path, monkeypatch) -> Runtime:
 
 def test_a_runtime_ships_with_the_model_and_run_sh_starts_it(given, a_runtime, tmp_path):
     made = bundle.function(tmp_path / "out", **given, runtime=a_runtime)
-    shipped = bundle_manifest.publish(made.folder, tmp_path / "dist")
+    shipped = publishing.publish(made.folder, tmp_path / "dist")
     listed = bundle_manifest.open_bundle(shipped).files
     names = {f"runtime/aarch64-linux-musl/{name}" for name in (*PROGRAMS, "manifest.json")}
     assert {name for name in listed if name.startswith("runtime/")} == names
@@ -317,9 +324,9 @@ def test_a_folder_without_a_manifest_is_no_bundle(tmp_path):
 
 def test_publishing_replaces_an_older_bundle_whole(made, given, tmp_path):
     dist = tmp_path / "dist"
-    first = bundle_manifest.publish(made.folder, dist)
+    first = publishing.publish(made.folder, dist)
     (first / "golden.jsonl").unlink()
-    assert bundle_manifest.publish(made.folder, dist) == first == dist / "demo-board"
+    assert publishing.publish(made.folder, dist) == first == dist / "demo-board"
     assert bundle_manifest.open_bundle(first).name == "demo-board"
     assert sorted(path.name for path in dist.iterdir()) == [".demo-board.lock", "demo-board"]
     assert os.access(first / "run.sh", os.X_OK)
@@ -329,7 +336,7 @@ def test_publishing_leaves_a_folder_alone_that_is_not_a_bundle(made, tmp_path):
     (tmp_path / "dist" / "demo-board").mkdir(parents=True)
     (tmp_path / "dist" / "demo-board" / "thesis.txt").write_text("years of work")
     with pytest.raises(UsageError, match="exists and is not a bundle"):
-        bundle_manifest.publish(made.folder, tmp_path / "dist")
+        publishing.publish(made.folder, tmp_path / "dist")
     assert (tmp_path / "dist" / "demo-board" / "thesis.txt").exists()
 
 
@@ -343,10 +350,10 @@ def test_a_bundle_that_cannot_be_published_leaves_its_report(made, given, tmp_pa
         bundle=line,
     )  # fmt: skip
     with pytest.raises(UsageError, match="is not a bundle"):
-        command._save_and_ship(report, built, folder, dist)
+        command._save_and_ship(report, built, folder, dist, is_measured_required=False)
     assert assemble.load(folder / "report.json").bundle == line
     (dist / "demo-board").rmdir()
-    command._save_and_ship(report, built, folder, dist)
+    command._save_and_ship(report, built, folder, dist, is_measured_required=False)
     shipped = Path(line.path)
     assert line.bytes == sum(path.stat().st_size for path in shipped.rglob("*") if path.is_file())
     assert line.manifest_sha256 == sha256_of(shipped / "manifest.json")
@@ -356,13 +363,13 @@ def test_a_bundle_that_cannot_be_published_leaves_its_report(made, given, tmp_pa
 def test_a_damaged_bundle_is_not_published(made, tmp_path):
     (made.folder / "model.gguf").write_bytes(b"short")
     with pytest.raises(IntegrityError):
-        bundle_manifest.publish(made.folder, tmp_path / "dist")
+        publishing.publish(made.folder, tmp_path / "dist")
     assert [path.name for path in (tmp_path / "dist").iterdir()] == [".demo-board.lock"]
 
 
 def test_a_publishing_that_fails_half_way_leaves_the_older_bundle(made, tmp_path, monkeypatch):
     dist = tmp_path / "dist"
-    first = bundle_manifest.publish(made.folder, dist)
+    first = publishing.publish(made.folder, dist)
     write_text(first / "mark", "the older one")
     rename = Path.rename
 
@@ -373,7 +380,7 @@ def test_a_publishing_that_fails_half_way_leaves_the_older_bundle(made, tmp_path
 
     with monkeypatch.context() as patch, pytest.raises(OSError, match="the disk has gone"):
         patch.setattr(Path, "rename", failing)
-        bundle_manifest.publish(made.folder, dist)
+        publishing.publish(made.folder, dist)
     assert (first / "mark").read_text() == "the older one"
     assert sorted(path.name for path in dist.iterdir()) == [".demo-board.lock", "demo-board"]
 
@@ -381,12 +388,12 @@ def test_a_publishing_that_fails_half_way_leaves_the_older_bundle(made, tmp_path
 def test_what_a_killed_publishing_left_is_cleared_away(made, tmp_path):
     """Killed between the two renames, and once more before the older bundle was removed."""
     dist = tmp_path / "dist"
-    first = bundle_manifest.publish(made.folder, dist)
+    first = publishing.publish(made.folder, dist)
     first.rename(dist / ".demo-board.old")
     (dist / ".demo-board.new").mkdir()
     (made.folder / "model.gguf").rename(tmp_path / "model.gguf")
     with pytest.raises(IntegrityError):
-        bundle_manifest.publish(made.folder, dist)
+        publishing.publish(made.folder, dist)
     assert bundle_manifest.open_bundle(first).name == "demo-board", "the older one is back"
     assert sorted(path.name for path in dist.iterdir()) == [".demo-board.lock", "demo-board"]
 
@@ -402,7 +409,7 @@ def test_two_publish_one_after_the_other(made, tmp_path, monkeypatch):
             fcntl.flock(lock, fcntl.LOCK_UN)
 
         monkeypatch.setattr("edgedistill.locks.say", say)
-        bundle_manifest.publish(made.folder, dist)
+        publishing.publish(made.folder, dist)
     assert said == [f"waiting: another process is working on {dist / 'demo-board'}"]
 
 

@@ -18,9 +18,7 @@ from edgedistill.quantization import bits_per_weight, is_quantized
 from edgedistill.quants import QuantEntry
 from edgedistill.sections import CalibrateConfig, TextConfig
 from edgedistill.stages.calibrate import calibrate
-from edgedistill.target import Target
 
-TARGET = Target(name="t", title="t", soc="t", triple="native", cpu="native")
 CONFIG = CalibrateConfig(rows=6, sensitivity_rows=3, held_out=2, max_tokens=256)
 
 
@@ -105,7 +103,7 @@ def test_every_matrix_is_measured_and_left_as_it_was(calibration, tiny_llama):
 def export(out: Path, model: Path, calibration: Calibration | None, *quants: object) -> dict[str, Path]:
     out.mkdir(exist_ok=True)
     config = gguf.Config.model_validate({"quants": quants})
-    made = gguf.export(out, Model(model, "key"), TARGET, config, calibration=calibration)
+    made = gguf.export(out, Model(model, "key"), config, calibration=calibration)
     return {candidate.quant: out / candidate.file for candidate in made}
 
 

@@ -22,7 +22,6 @@ from edgedistill.files import sha256_of, write_rows
 from edgedistill.models import Model
 from edgedistill.recipe import Budgets
 from edgedistill.sections import ValidateConfig
-from edgedistill.stages import validate as module
 
 CONFIG = ValidateConfig(max_tokens=6, context=512)
 END = b"<|halted|>"
@@ -48,7 +47,7 @@ def healthy(tiny_candidates, tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def validated(student, tiny_candidates, counting_task, tmp_path, monkeypatch) -> Callable[..., dict[str, Any]]:
+def validated(judged, student, tiny_candidates, counting_task, tmp_path, monkeypatch) -> Callable[..., dict[str, Any]]:
     """(file, student=…, quant=…) -> measurements, of one candidate"""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     rpi5 = target.load("rpi5")
@@ -62,9 +61,7 @@ def validated(student, tiny_candidates, counting_task, tmp_path, monkeypatch) ->
         candidate = replace(like, file=file.name, sha256=sha256_of(file))
         write_rows(folder / "candidates.jsonl", [asdict(candidate)])
         model = Model(student, "student")
-        found = module.validate.function(
-            out, Candidates(folder, "one"), model, model, [counting_task], None, rpi5, Budgets(), CONFIG, 5
-        )
+        found = judged(out, Candidates(folder, "one"), model, model, [counting_task], None, rpi5, Budgets(), CONFIG)
         return found.read()
 
     return validate

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from edgedistill.artifacts import Drafts, Preferences
+from edgedistill.comparison_sections import MethodsConfig
 from edgedistill.errors import StageFailed
 from edgedistill.files import read_rows, write_rows
 from edgedistill.methods.sft import Config
 from edgedistill.models import Model
-from edgedistill.sections import MethodsConfig
 from edgedistill.stages import gain as module
 from edgedistill.stages.gain import gain as stage
 

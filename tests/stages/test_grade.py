@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from edgedistill import task
+from edgedistill.comparison_sections import ArmsConfig
 from edgedistill.errors import UsageError
 from edgedistill.files import read_rows, write_rows
-from edgedistill.sections import ArmsConfig
 from edgedistill.stages import grade as module
 from edgedistill.task import Task
 

@@ -22,7 +22,6 @@ from edgedistill.files import read_json, sha256_of_all, write_json, write_rows
 from edgedistill.models import Model
 from edgedistill.recipe import Budgets
 from edgedistill.sections import ValidateConfig
-from edgedistill.stages import validate as module
 
 STUDENT = yaml_file.shipped("recipes") / "quickstart" / "models" / "student"
 CONFIG = ValidateConfig(max_tokens=6, context=512)
@@ -36,12 +35,12 @@ def made(tmp_path_factory) -> dict[str, tuple[Path, Candidate]]:
     grid = {"block_size": (32,), "algorithm": ("k_quant",), "accuracy_level": (4,), "head": ("same",)}
     config = onnx_genai.Config(quants=("F32", "INT4"), **grid, search_rows=1)
     rows = [("Turn off the light", "<ans>yes</ans>")]
-    found = onnx_genai.export(out, Model(STUDENT, "student"), RPI5, config, rows)
+    found = onnx_genai.export(out, Model(STUDENT, "student"), config, rows)
     return {candidate.quant[:4]: (out / candidate.file, candidate) for candidate in found}
 
 
 @pytest.fixture
-def validated(made, counting_task, tmp_path, monkeypatch) -> Callable[..., dict[str, Any]]:
+def validated(judged, made, counting_task, tmp_path, monkeypatch) -> Callable[..., dict[str, Any]]:
     """(change, student=…, kind=…) -> the line of one candidate, whose folder was changed before it was listed"""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
@@ -55,8 +54,8 @@ def validated(made, counting_task, tmp_path, monkeypatch) -> Callable[..., dict[
         write_rows(folder.parent / "candidates.jsonl", [line])
         model, out = Model(student, "student"), tmp_path / "out"
         out.mkdir()
-        found = module.validate.function(
-            out, Candidates(folder.parent, "one"), model, model, [counting_task], None, RPI5, Budgets(), CONFIG, 5
+        found = judged(
+            out, Candidates(folder.parent, "one"), model, model, [counting_task], None, RPI5, Budgets(), CONFIG
         )
         return dict(found.read()["candidates"][0])
 

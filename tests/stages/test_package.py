@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 
 from edgedistill.artifacts import Candidate, Candidates, Tailored
-from edgedistill.errors import UsageError
 from edgedistill.exporters import gguf, onnx_genai
 from edgedistill.files import sha256_of, write_rows
 from edgedistill.models import Model
@@ -14,15 +13,12 @@ from edgedistill.prompts import plain_prompt
 from edgedistill.sections import PackageConfig
 from edgedistill.stages.package import package
 from edgedistill.store import Store
-from edgedistill.target import Target
 from edgedistill.task import Task
-
-TARGET = Target(name="board", title="Board", soc="chip", triple="native", cpu="native")
 
 
 def test_candidates_are_listed_as_the_files_are(tiny_qwen2, tmp_path):
     store = Store(tmp_path / "runs")
-    made = store.run(package, Model(tiny_qwen2, "key"), TARGET, (gguf.Config(quants=("Q8_0", "F16")),), None, [])
+    made = store.run(package, Model(tiny_qwen2, "key"), (gguf.Config(quants=("Q8_0", "F16")),), None, [])
     rows = list(made.rows())
     assert [row.quant for row in rows] == ["Q8_0", "F16"]
     assert [sha256_of(made.file(row)) for row in rows] == [row.sha256 for row in rows]
@@ -31,20 +27,13 @@ def test_candidates_are_listed_as_the_files_are(tiny_qwen2, tmp_path):
     assert names == {"model-f16.gguf", "model-q8_0.gguf", "candidates.jsonl", "counts.json", "manifest.json"}
 
 
-def test_a_format_without_a_runtime_on_the_target_is_refused_before_any_work(tmp_path):
-    target = TARGET.model_copy(update={"formats": ("onnx",)})
-    with pytest.raises(UsageError, match="target `board` has no runtime for gguf; it has: onnx"):
-        package.function(tmp_path, Model(tmp_path, "key"), target, (gguf.Config(),), None, [])
-    assert not list(tmp_path.iterdir())
-
-
 @pytest.fixture
 def stand_ins(monkeypatch) -> list[list[tuple[str, str]]]:
     """Exporters that write nothing (their own tests run them); returns the rows that each was given."""
     given: list[list[tuple[str, str]]] = []
 
     def exports(*candidates: Candidate) -> Any:
-        return lambda out, student, target, config, rows, **more: given.append(rows) or list(candidates)
+        return lambda out, student, config, rows, **more: given.append(rows) or list(candidates)
 
     monkeypatch.setattr("edgedistill.ml.soundness.check", lambda student: None)
     monkeypatch.setattr(
@@ -59,8 +48,7 @@ def candidate(kind: str, quant: str, size: int) -> Candidate:
 
 
 def run(out: Path, configs: tuple[PackageConfig, ...], tailored: Tailored | None, tasks: list[Task]) -> Candidates:
-    target = TARGET.model_copy(update={"formats": ("gguf", "onnx_genai")})
-    return package.function(out, Model(out, "key"), target, configs, tailored, tasks)
+    return package.function(out, Model(out, "key"), configs, tailored, tasks)
 
 
 def test_the_summary_names_the_smallest_and_the_largest(tmp_path, stand_ins):
@@ -78,10 +66,3 @@ def test_exporters_follow_each_other_and_measure_on_what_the_student_learned(tmp
         ("onnx_genai", "INT8"),
     ]
     assert stand_ins == [[(plain_prompt("Count.", "two"), "<ans>2</ans>")]] * 2
-
-
-def test_one_format_without_a_runtime_is_enough_to_refuse(tmp_path, stand_ins):
-    configs = gguf.Config(), onnx_genai.Config()
-    with pytest.raises(UsageError, match="target `board` has no runtime for onnx_genai; it has: gguf"):
-        package.function(tmp_path, Model(tmp_path, "key"), TARGET, configs, None, [])
-    assert not stand_ins

@@ -30,7 +30,7 @@ RPI5 = target.load("rpi5")
 
 
 @pytest.fixture
-def run(tiny_llama, other_llama, tiny_candidates, counting_task, tmp_path, monkeypatch) -> Any:
+def run(judged, tiny_llama, other_llama, tiny_candidates, counting_task, tmp_path, monkeypatch) -> Any:
     """(out, candidates=…, student=…, target=…, budgets=…) -> Measurements"""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
@@ -49,7 +49,7 @@ def run(tiny_llama, other_llama, tiny_candidates, counting_task, tmp_path, monke
         models = Model(student, "tuned"), Model(other_llama, "base")
         config = CONFIG.model_copy(update={"max_tokens": max_tokens})
         tasks = [task] if task else []
-        return module.validate.function(folder, candidates, *models, tasks, text, device, budgets, config, 5)
+        return judged(folder, candidates, *models, tasks, text, device, budgets, config)
 
     return run
 
@@ -67,7 +67,7 @@ def exported(model: Path, folder: Path, *quants: object) -> Candidates:
     """Real candidates of another model."""
     folder.mkdir()
     config = gguf.Config.model_validate({"quants": quants})
-    made = gguf.export(folder, Model(model, "other"), RPI5, config)
+    made = gguf.export(folder, Model(model, "other"), config)
     write_rows(folder / "candidates.jsonl", [asdict(candidate) for candidate in made])
     return Candidates(folder, "other")
 
@@ -154,15 +154,14 @@ def test_everything_is_measured_and_an_interrupted_run_ends_alike(run, tmp_path,
 def test_a_wrong_template_is_named(run, tiny_llama, tiny_candidates, edited_gguf, tmp_path, template, words):
     template = template.replace("WHOLE", (tiny_llama / "chat_template.jinja").read_text())
     file = edited_gguf(tiny_candidates.path / "model-f16.gguf", template=template)
-    with pytest.raises(IntegrityError, match=words):
+    with pytest.raises(IntegrityError, match=words) as caught:
         run("out", only(tiny_candidates, file, tmp_path / "edited"))
-    found = json.loads((tmp_path / "out" / "measurements.json").read_text())
+    assert str(tmp_path / "out" / "parity") in caught.value.hint and "`--fresh evaluate`" in caught.value.hint
+    found = json.loads((tmp_path / "out" / "device" / "measurements.json").read_text())
     assert not found["candidates"][0]["chosen"]
     assert words in found["candidates"][0]["rejected_because"][0]
     assert found["budgets"] == []
-    names = {str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*") if path.is_file()}
-    assert "parity/gguf-F16.jsonl" in names
-    assert not names & {"candidates/gguf-F16.json", "answers/gguf-F16.jsonl"}, "a rerun must look again"
+    assert (tmp_path / "out" / "parity" / "gguf-F16.jsonl").is_file()
 
 
 def test_a_begin_token_that_the_student_never_saw_is_named(run, tiny_llama, tiny_candidates, edited_gguf, tmp_path):
@@ -215,7 +214,7 @@ def test_weights_of_another_model_are_named(run, other_llama, tiny_candidates, t
     candidates = only(tiny_candidates, tiny_candidates.path / first.file, tmp_path / "f16")
     with pytest.raises(IntegrityError, match="weights in the file are not the student's"):
         run("out", candidates, student=other_llama)
-    found = json.loads((tmp_path / "out" / "measurements.json").read_text())["candidates"][0]
+    found = json.loads((tmp_path / "out" / "device" / "measurements.json").read_text())["candidates"][0]
     assert found["parity"]["token_ids"] == found["parity"]["cases"]
     assert found["kl_mean"] > 0.02
 
@@ -263,7 +262,7 @@ def test_a_smaller_vocabulary_is_named_and_the_students_ids_are_not_fed_to_it(ru
     model = smaller(tiny_llama, tmp_path / "smaller")
     with pytest.raises(IntegrityError, match="token ids differ at position"):
         run("out", exported(model, tmp_path / "gguf", "F16"))
-    found = json.loads((tmp_path / "out" / "measurements.json").read_text())["candidates"][0]
+    found = json.loads((tmp_path / "out" / "device" / "measurements.json").read_text())["candidates"][0]
     assert found["kl_mean"] is None and found["parity"]["answer_kl_mean"] is None
     assert found["accuracy"]["n"] == 6, "its free answers show what the fault does"
 
@@ -273,7 +272,7 @@ def test_a_smaller_vocabulary_does_not_read_the_students_text(run, tiny_llama, t
     text = perplexity.open_text(TextConfig(tokens=128), tmp_path)
     with pytest.raises(IntegrityError, match="token ids differ at position"):
         run("out", exported(model, tmp_path / "gguf", "F16"), task=None, text=text)
-    found = json.loads((tmp_path / "out" / "measurements.json").read_text())["candidates"][0]
+    found = json.loads((tmp_path / "out" / "device" / "measurements.json").read_text())["candidates"][0]
     assert found["text"] is None and found["kl_mean"] is None
 
 
@@ -304,7 +303,7 @@ def test_four_bits_of_a_sibling_are_caught_by_the_float_file_they_were_made_from
     with pytest.raises(IntegrityError, match="the F16 file of the same export fails: case"):
         run("out", candidates, student=a_step_on(model, tmp_path / "sibling"))
     assert (tmp_path / "out" / "parity" / "gguf-F16.jsonl").is_file()
-    found = json.loads((tmp_path / "out" / "measurements.json").read_text())["candidates"]
+    found = json.loads((tmp_path / "out" / "device" / "measurements.json").read_text())["candidates"]
     assert [line["quant"] for line in found] == ["Q4_0-plain"]
 
 
@@ -371,7 +370,7 @@ def test_on_a_busy_machine_the_build_says_how_to_measure_again(counting_task, tm
     monkeypatch.setattr(latency, "measure", lambda *_, **__: raw)
     candidate = Candidate("gguf", "F16", "model.gguf", 1, "", {}, 16.0, 1, 1)
     questions = accuracy.of([counting_task], 8)
-    module._measured(tmp_path / "model.gguf", candidate, questions.conversations, target.load("host"), CONFIG.context)
+    module.timed(tmp_path / "model.gguf", candidate, questions.conversations, target.load("host"), CONFIG.context)
     said = capsys.readouterr().err
     assert "warning: F16: other processes kept 1.5 cores busy before the runs" in said
     assert "`--fresh validate`" in said

@@ -11,6 +11,13 @@ from edgedistill.toolchain.compilers import Compilers
 PROGRAMS = ("llama-server", "llama-bench", "llama-cli")
 
 
+@pytest.hookimpl(tryfirst=True)  # before `-m` chooses
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """130 MB to fetch the first time, and a minute for each C library that zig compiles."""
+    if "real_compilers" in getattr(item, "fixturenames", ()):
+        item.add_marker("slow")
+
+
 @pytest.fixture(scope="session")
 def real_compilers() -> Compilers:
     """zig, CMake and Ninja in the user's cache folder; fetched once, 130 MB."""

@@ -13,10 +13,8 @@ from edgedistill import gguf_file
 from edgedistill.engines import hf, llama
 from edgedistill.exporters import gguf
 from edgedistill.models import Model
-from edgedistill.target import Target
 from edgedistill.toolchain import attention
 
-TARGET = Target(name="t", title="t", soc="t", triple="native", cpu="native")
 SAID = [[{"role": "user", "content": text}] for text in ("Turn off the light.", "Is it true? " * 60)]
 """One within a window of 64 tokens, one far beyond."""
 
@@ -24,7 +22,7 @@ SAID = [[{"role": "user", "content": text}] for text in ("Turn off the light.", 
 def assert_same_model(folder: Path, out: Path) -> None:
     """First-token distributions of F16 and of torch's float32 model: rounding moves them by about a millionth."""
     out.mkdir()
-    (made,) = gguf.export(out, Model(folder, "key"), TARGET, gguf.Config(quants=("F16",)))
+    (made,) = gguf.export(out, Model(folder, "key"), gguf.Config(quants=("F16",)))
     with hf.open_engine(Model(folder, "key")) as engine:
         expected = engine.first_token_log_probs(SAID)
     with llama.open_file(out / made.file, context=1024, threads=1) as engine:

@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 
 from edgedistill.errors import StageFailed
-from edgedistill.toolchain import cmake_build, elf
+from edgedistill.toolchain import cmake_build, elf, runtime
 from edgedistill.toolchain.cmake_build import Project
+from edgedistill.toolchain.compilers import Compilers
 
 pytestmark = pytest.mark.timeout(900)
 PROGRAMS = ("llama-server", "llama-bench")
@@ -19,6 +21,27 @@ PROGRAMS = ("llama-server", "llama-bench")
 @pytest.fixture
 def pi5(tiny_project):
     return Project(tiny_project, PROGRAMS, "aarch64-linux-musl", "cortex_a76")
+
+
+SETTINGS = {
+    "BUILD_SHARED_LIBS=OFF", "CMAKE_AR=F/ar", "CMAKE_ASM_COMPILER=F/cc", "CMAKE_BUILD_TYPE=Release",
+    "CMAKE_CXX_COMPILER=F/c++", "CMAKE_C_COMPILER=F/cc", "CMAKE_EXE_LINKER_FLAGS=-static -s -Wl,-z,stack-size=8388608",
+    "CMAKE_MAKE_PROGRAM=ninja", "CMAKE_RANLIB=F/ranlib", "CMAKE_RUNTIME_OUTPUT_DIRECTORY=F/cmake/bin",
+    "CMAKE_SYSTEM_NAME=Linux", "CMAKE_SYSTEM_PROCESSOR=aarch64",
+}  # fmt: skip
+ZIG = "-target aarch64-linux-musl -mcpu=cortex_a76 -ffile-prefix-map=S=. -ffile-prefix-map=F=build"
+
+
+def test_version_1_is_built_with_these_settings(tmp_path, monkeypatch):
+    """They are not in the key. Who changes them raises VERSION, and then this test."""
+    monkeypatch.chdir(tmp_path)
+    tools = Compilers(Path("zig"), Path("cmake"), Path("ninja"), Path("cache"))
+    project = Project(Path("S"), (), "aarch64-linux-musl", "cortex_a76")
+    words = cmake_build._configuration(project, Path("F"), tools)
+    assert {word[2:] for word in words if word.startswith("-D")} == SETTINGS
+    cmake_build._write_compilers(project, Path("F"), tools)
+    assert Path("F/cc").read_text() == f'#!/bin/sh\nexec zig cc {ZIG} "$@"\n'
+    assert runtime.VERSION == 1
 
 
 def test_programs_for_another_processor_are_static_and_know_no_path_of_this_machine(

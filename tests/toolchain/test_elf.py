@@ -27,13 +27,31 @@ def made(machine: int, program_kinds: list[int], section_kinds: list[int]) -> by
         (183, [1, 1], [0, 1], elf.Elf("aarch64", is_static=True, is_stripped=True)),
         (62, [6, 3, 1], [0, 1], elf.Elf("x86_64", is_static=False, is_stripped=True)),
         (62, [1], [0, 1, 2], elf.Elf("x86_64", is_static=True, is_stripped=False)),
-        (243, [1], [], elf.Elf("machine 243", is_static=True, is_stripped=True)),
+        (258, [1], [], elf.Elf("machine 258", is_static=True, is_stripped=True)),
     ],
 )
 def test_the_headers_tell_processor_loader_and_symbols(tmp_path, machine, programs, sections, expected):
     path = tmp_path / "program"
     path.write_bytes(made(machine, programs, sections))
     assert elf.read(path) == expected
+
+
+def a_head(path: Path, order: int, machine: bytes) -> Path:
+    """The first bytes of a program, by hand after the ABI; `order` 1 is little-endian."""
+    path.write_bytes(b"\x7fELF" + bytes([2, order, 1]) + bytes(9) + b"\x02\x00" + machine + bytes(40))
+    return path
+
+
+def test_the_machine_is_read_in_the_files_own_byte_order(tmp_path):
+    assert elf.machine_of(a_head(tmp_path / "little", 1, b"\xb7\x00")) == "aarch64"
+    assert elf.machine_of(a_head(tmp_path / "big", 2, b"\x00\xb7")) == "aarch64"
+    assert elf.machine_of(a_head(tmp_path / "unknown", 1, b"\x02\x01")) == "machine 258"
+
+
+@pytest.mark.parametrize("content", [b"", b"\x7fELF", b"#!/bin/sh\necho a longer text than a head"])
+def test_what_is_no_program_is_for_no_machine(tmp_path, content):
+    (tmp_path / "file").write_bytes(content)
+    assert elf.machine_of(tmp_path / "file") is None
 
 
 @pytest.mark.parametrize("content", [b"", b"#!/bin/sh\n" * 20, b"\x7fELF\x01\x01" + bytes(80), b"\x7fELF\x02\x01"])

@@ -26,7 +26,7 @@ from edgedistill.toolchain.runtime import Runtime
 pytestmark = pytest.mark.timeout(900)  # the first time zig compiles the C library too
 
 SHIPPED = sorted(path.stem for path in (Path(__file__).parents[2] / "targets").glob("*.yaml"))
-BUILT_FOR = [name for name in SHIPPED if targets.load(name).triple.endswith(("-linux-musl", "-linux-gnu"))]
+BUILT_FOR = [name for name in SHIPPED if "-linux-" in targets.load(name).triple]
 PI5 = Runtime("aarch64-linux-musl", "cortex_a76")
 AS_CPUINFO = {"dotprod": "asimddp", "fp16": "asimdhp"}
 """Instructions that targets name otherwise than /proc/cpuinfo."""
@@ -57,10 +57,10 @@ def test_there_are_shipped_targets():
 @pytest.mark.parametrize("name", SHIPPED)
 def test_a_shipped_target_is_built_for_or_refused_with_what_to_do(name):
     wanted = targets.load(name)
-    if "linux-android" in wanted.triple or "macos" in wanted.triple:
+    if "macos" in wanted.triple:
         with pytest.raises(UsageError, match=wanted.triple) as refused:
             runtime.runtime_of(wanted)
-        assert ("NDK" if "android" in wanted.triple else "Apple's SDK") in refused.value.hint
+        assert "Apple's SDK" in refused.value.hint
     elif wanted.triple == "native":
         assert runtime.runtime_of(wanted).machine == platform.machine()
     else:
@@ -68,8 +68,24 @@ def test_a_shipped_target_is_built_for_or_refused_with_what_to_do(name):
         assert (made.triple, made.cpu) == (f"{made.machine}-linux-musl", wanted.cpu)
 
 
-def test_a_static_file_brings_its_c_library_so_gnu_and_musl_are_one():
-    assert runtime.runtime_of(target("aarch64-linux-gnu")) == runtime.runtime_of(target("aarch64-linux-musl")) == PI5
+@pytest.mark.parametrize("system", ["linux-musl", "linux-gnu", "linux-android", "linux"])
+def test_a_static_file_brings_its_c_library_so_all_linux_is_one(system):
+    assert runtime.runtime_of(target(f"aarch64-{system}")) == PI5
+
+
+def test_it_is_said_that_no_phone_has_tried_it(tiny, capsys):
+    said = "for Android this is a static Linux program, started from `adb shell` in /data/local/tmp. It was not tried"
+    runtime.install(target("aarch64-linux-android"), jobs=1)
+    assert said in capsys.readouterr().err
+    runtime.install(target("aarch64-linux-musl"), jobs=1)
+    assert "Android" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("triple", ["aarch64-linux-musl", "x86_64-linux-gnu"])
+def test_native_is_this_machine_and_no_other(triple):
+    with pytest.raises(UsageError, match=f"`cpu: native` is the machine that builds, and {triple} may be") as refused:
+        runtime.runtime_of(target(triple, "native"))
+    assert "cortex_a76" in refused.value.hint and "`triple: native`" in refused.value.hint
 
 
 def test_an_unknown_triple_is_refused_with_those_there_are():
@@ -186,8 +202,8 @@ def test_a_runtime_of_other_pins_is_called_outdated(tiny, monkeypatch, capsys):
 
 def test_the_command_refuses_before_it_fetches(monkeypatch):
     monkeypatch.setattr(compilers, "programs", None)
-    with pytest.raises(UsageError, match="aarch64-linux-android"):
-        toolchain.install((), ("rpi5", "pixel6a"))
+    with pytest.raises(UsageError, match="aarch64-macos"):
+        toolchain.install((), ("rpi5", "mac-m1"))
 
 
 def _install(source: str, programs: compilers.Compilers) -> None:

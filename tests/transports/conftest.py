@@ -19,6 +19,8 @@ from edgedistill import transport
 from edgedistill.transport import Device
 from edgedistill.transports.ssh import free_port
 
+SSH = shutil.which("ssh")
+"""Before a test puts its own in front of it."""
 SSHD = shutil.which("sshd") or "/usr/sbin/sshd"
 
 
@@ -126,8 +128,12 @@ class Way:
         self.to = to
         self.sent = 0
         """Bytes from the client to the device."""
+        self.received = 0
+        """Bytes from the device to the client."""
         self.later: list[tuple[int, Callable[[], None]]] = []
         """After so many bytes from the client, something is done before more are passed."""
+        self.later_received: list[tuple[int, Callable[[], None]]] = []
+        """The same, for bytes from the device."""
         self.held = threading.Event()
         self._sockets: list[socket.socket] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -150,16 +156,20 @@ class Way:
             while data := source.recv(65536):
                 while held.is_set():
                     time.sleep(0.05)
-                if is_upward:
-                    self.sent += len(data)
-                    if self.later and self.sent > self.later[0][0]:
-                        self.later.pop()[1]()
+                self._count(len(data), is_upward)
                 goal.sendall(data)
         except OSError:
             pass
         for end in (source, goal):
             with suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
+
+    def _count(self, size: int, is_upward: bool) -> None:
+        self.sent += size if is_upward else 0
+        self.received += 0 if is_upward else size
+        count, later = (self.sent, self.later) if is_upward else (self.received, self.later_received)
+        if later and count > later[0][0]:
+            later.pop()[1]()
 
     def new(self) -> None:
         """Connections that come from now on pass; those that are there stay held up."""
@@ -195,7 +205,7 @@ def one_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SshServer]:
 @pytest.fixture
 def server(one_server: SshServer) -> Iterator[SshServer]:
     """Whatever a test does: at its end no process of ours runs on the device, and the next run leaves nothing there."""
-    one_server.way.sent = 0
+    one_server.way.sent = one_server.way.received = 0
     yield one_server
     one_server.wait_until_left()
     with one_server.connect():
@@ -211,7 +221,7 @@ def own_server(tmp_path: Path) -> Iterator[SshServer]:
 
 def _serving(folder: Path) -> Iterator[SshServer]:
     """The system's ssh runs as ever, but reads the test's configuration in place of the user's."""
-    if not Path(SSHD).exists() or shutil.which("ssh") is None:
+    if not Path(SSHD).exists() or SSH is None:
         pytest.skip("needs OpenSSH's server and client (openssh-server, openssh-client)")
     if os.geteuid() == 0:
         Path("/run/sshd").mkdir(exist_ok=True)
@@ -222,7 +232,7 @@ def _serving(folder: Path) -> Iterator[SshServer]:
         f"  UserKnownHostsFile {started.known}\n  GlobalKnownHostsFile /dev/null\n"
     )
     program.parent.mkdir()
-    program.write_text(f'#!/bin/sh\nexec {shutil.which("ssh", path=os.defpath)} -F {config} "$@"\n')
+    program.write_text(f'#!/bin/sh\nexec {SSH} -F {config} "$@"\n')
     program.chmod(0o755)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")

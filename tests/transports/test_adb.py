@@ -16,6 +16,7 @@ import pytest
 
 from edgedistill import transport
 from edgedistill.devices import faults
+from edgedistill.errors import DeviceError
 from edgedistill.transport import Address
 from edgedistill.transports import adb
 
@@ -65,6 +66,34 @@ def test_a_phone_is_used_like_any_device(address, phone, tmp_path):
     asked = phone.read_text()
     assert ("-s PHONE1 shell -T" if "PHONE1" in address else "shell -T") in asked
     assert "forward tcp:0 tcp:8080" in asked and "forward --remove tcp:40404" in asked
+
+
+def test_an_adb_that_tells_no_port_or_hangs_is_a_fault(phone, tmp_path, monkeypatch):
+    with transport.open_device("adb", folder=str(tmp_path / "device")) as device:
+        monkeypatch.setattr(adb, "LIMIT_S", 0.5)
+        _answering(phone, "sleep 30")
+        with pytest.raises(faults.HostDown, match="adb does not answer"), device.forward(8080):
+            pass
+        _answering(phone, "")
+        refused = pytest.raises(DeviceError, match="port 8080 of adb cannot be forwarded")
+        with refused as raised, device.forward(8080):
+            pass
+        assert "update adb" in raised.value.hint
+        _answering(phone, "echo 1")
+        with pytest.raises(ValueError, match="of the test"), device.forward(8080):
+            _answering(phone, "sleep 30")
+            raise ValueError("of the test")
+
+
+def _answering(log: Path, forward: str) -> None:
+    """From now on, adb does this when a port is to be forwarded."""
+    program = log.parent / "bin" / "adb"
+    lines = [line for line in program.read_text().splitlines() if not line.startswith("forward)")]
+    lines.insert(-1, f"forward) {forward} ;;")
+    beside = program.with_name("adb.new")
+    beside.write_text("\n".join(lines) + "\n")
+    beside.chmod(0o755)
+    beside.replace(program)
 
 
 def test_another_serial_number_is_not_there(phone):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 import time
 import urllib.error
@@ -156,6 +157,8 @@ def test_what_is_no_tape_is_refused(tmp_path):
 
 
 def test_a_device_that_was_not_reached_is_not_reached_again(tmp_path):
+    if shutil.which("ssh") is None:
+        pytest.skip("needs ssh (openssh-client)")
     path = tmp_path / "down.tape"
     unknown = r"nobody knows a host called `no-such-board\.invalid`"
     with pytest.raises(faults.NameNotResolved, match=unknown):

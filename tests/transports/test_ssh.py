@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import shutil
+import signal
 import socket
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -13,6 +16,8 @@ from pathlib import Path
 import pytest
 
 from edgedistill.devices import faults, process
+from edgedistill.errors import DeviceError
+from edgedistill.transports import ssh
 
 MIB = 1024 * 1024
 
@@ -141,3 +146,55 @@ def test_a_login_shell_that_talks_is_passed_over(own_server):
     server.start()
     with server.connect() as there:
         assert there.run(["echo", "mine"], timeout=20).out == b"mine\n"
+
+
+def test_a_way_that_is_gone_is_told_when_a_port_is_forwarded(own_server):
+    """Not a port that is hard to get: nothing of it is forwarded any more."""
+    with own_server.connect() as there:
+        own_server.stop()
+        with pytest.raises(faults.ConnectionCut, match="was cut while forwarding its port 8080"), there.forward(8080):
+            pass
+
+
+def test_an_ssh_that_hangs_is_a_cut_and_hides_no_other_fault(server, monkeypatch):
+    """Both when a port is asked for and when it is given back."""
+    with server.connect() as there:
+        monkeypatch.setattr(ssh, "CONNECT_S", 1)
+        master = there._keeper._process
+        try:
+            with pytest.raises(ValueError, match="of the test"), there.forward(8080):
+                master.send_signal(signal.SIGSTOP)
+                raise ValueError("of the test")
+            cut = pytest.raises(faults.ConnectionCut, match="was cut while forwarding its port 8080; the device is up")
+            with cut, there.forward(8080):
+                pass
+        finally:
+            master.send_signal(signal.SIGCONT)
+
+
+def test_a_port_that_ssh_cannot_listen_at_is_a_fault_with_a_hint(server, monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as taken, server.connect() as there:
+        monkeypatch.setattr(ssh, "free_port", lambda: taken.getsockname()[1])
+        refused = pytest.raises(DeviceError, match=r"port 8080 of ssh://.* cannot be forwarded: .*forward")
+        with refused as raised, there.forward(8080):
+            pass
+    assert not isinstance(raised.value, faults.Lost) and "listen at 127.0.0.1" in raised.value.hint
+
+
+def test_what_a_killed_run_left_here_goes_with_the_next(server):
+    """But not what a living one holds, and not what is just being made."""
+    dead, living, new = (Path(tempfile.mkdtemp(prefix=ssh.SOCKETS, dir="/tmp")) for _ in range(3))
+    (dead / "s").touch()
+    for folder in (dead, living):
+        os.utime(folder, (0, 0))
+    held = os.open(living, os.O_RDONLY)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    try:
+        with server.connect() as there:
+            own = there._sockets
+            assert own.is_dir() and not dead.exists() and living.is_dir() and new.is_dir()
+        assert not own.exists()
+    finally:
+        os.close(held)
+        living.rmdir()
+        new.rmdir()

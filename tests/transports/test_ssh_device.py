@@ -10,7 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from edgedistill import transport
 from edgedistill.devices import faults
+from edgedistill.devices.shell import ShellDevice
+from edgedistill.errors import DeviceError
 
 MIB = 1024 * 1024
 
@@ -41,9 +44,15 @@ def test_a_file_that_does_not_fit_is_not_begun(own_server, big):
     assert server.way.sent - sent < 4 * MIB  # what was on the way when the device said so
 
 
-def test_a_disk_that_fills_while_a_file_comes(own_server, big, tmp_path):
-    """Another one fills it in the meantime. What was sent is removed, and a smaller file fits then."""
+@pytest.mark.parametrize("box", ["", "busybox", "toybox"])
+def test_a_disk_that_fills_while_a_file_comes(own_server, big, tmp_path, box):
+    """Another one fills it in the meantime. What was sent is removed, and a smaller file fits then.
+
+    busybox's `tee` calls it an I/O error, and Android's says nothing.
+    """
     server = own_server
+    if box:
+        with_programs(server, tmp_path, {"tee": box})
     Path(server.base).mkdir(parents=True)
     apart(server, f"mount -t tmpfs -o size=9m tmpfs {server.base}")
     small = tmp_path / "small"
@@ -56,6 +65,22 @@ def test_a_disk_that_fills_while_a_file_comes(own_server, big, tmp_path):
             there.push(big, "model.gguf")
         assert Path(there.push(small, "small")).name == "small"
         assert there.run(["ls", "-A", f"{server.base}/files"], timeout=20).text.count("\n") == 2
+
+
+def test_a_disk_that_the_system_no_longer_writes_is_told(own_server):
+    """Linux does so when a card fails."""
+    server = own_server
+    Path(server.base).mkdir(parents=True)
+    apart(server, f"mount -t tmpfs tmpfs {server.base}")
+    failing = ["nsenter", "-m", "-t", str(server.process.pid), "mount", "-o", "remount,ro", server.base]
+    with (
+        pytest.raises(DeviceError, match=r"lies on a disk that cannot be written") as raised,
+        server.connect() as there,
+    ):
+        assert there.run(["true"], timeout=20).code == 0
+        subprocess.run(failing, check=True)
+        there.run(["true"], timeout=20)
+    assert "dmesg" in raised.value.hint
 
 
 def test_the_device_was_restarted(own_server, tmp_path):
@@ -95,14 +120,40 @@ def test_a_program_for_another_cpu_is_refused_before_anything_is_sent(server, tm
         assert server.way.sent - sent < 100_000
 
 
-def test_a_device_without_sha256sum_is_told_so(own_server, tmp_path):
-    programs = tmp_path / "few"
-    programs.mkdir()
-    for name in ("sh", "cat", "mkdir", "rm", "rmdir", "df", "kill", "grep", "sleep"):
-        (programs / name).symlink_to(shutil.which(name) or "/bin/busybox")
-    with own_server.config.open("a") as config:
-        config.write(f"SetEnv PATH={programs}\n")
+@pytest.mark.parametrize("lacking", ["sha256sum", "grep", "tail"])
+def test_a_device_that_lacks_a_program_is_told_so(own_server, tmp_path, lacking):
+    with_programs(
+        own_server, tmp_path, {name: name for name in ("sh", *ShellDevice.needs) if name != lacking}, only=True
+    )
     own_server.stop()
     own_server.start()
-    with pytest.raises(faults.ProgramMissing, match="has no `mv`"):
+    with pytest.raises(faults.ProgramMissing, match=f"has no `{lacking}`"):
         own_server.connect().open()
+    assert not Path(own_server.base).exists()
+
+
+def with_programs(server, folder: Path, programs: dict[str, str], *, only: bool = False) -> None:
+    """Have the device find these first; it does when sshd has been started anew."""
+    path = folder / "programs"
+    path.mkdir()
+    for name, real in programs.items():
+        if shutil.which(real) is None:
+            pytest.skip(f"needs {real}")
+        (path / name).symlink_to(str(shutil.which(real)))
+    with server.config.open("a") as config:
+        config.write(f"SetEnv PATH={path}{'' if only else ':/usr/sbin:/usr/bin:/sbin:/bin'}\n")
+
+
+@pytest.mark.parametrize("inodes, doing", [(2, "opening"), (5, "running")])
+def test_a_disk_without_room_for_one_more_name_is_full(own_server, inodes, doing):
+    """Whatever is made first that does not fit: the mark of a new folder, or that of a command."""
+    server = own_server
+    place = Path(server.device, "small")
+    place.mkdir()
+    apart(server, f"mount -t tmpfs -o nr_inodes={inodes + 1} tmpfs {place}")
+    folder = f"{place}/device" if doing == "running" else f"{place}/new/device"
+    device = transport.open_device(server.address, folder=folder)
+    with pytest.raises(faults.DiskFull, match=f"is full: nothing can be written in {folder}"):
+        device.open()
+        device.run(["true"], timeout=20)
+    device.close(is_resumable=False)

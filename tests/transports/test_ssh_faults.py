@@ -104,6 +104,31 @@ def test_cut_in_the_middle_of_a_push_the_next_run_sends_the_rest(server, big):
     assert not Path(server.base).exists()
 
 
+def test_what_was_pushed_stays_after_a_fault_and_the_fault_says_where(server, big):
+    """A server that was killed there: the model need not be sent again."""
+    with pytest.raises(faults.Killed) as raised, server.connect() as there:
+        there.push(big, "model.gguf")
+        killed = there.start(["sh", "-c", "kill -KILL $$"], log="p.log")
+        while killed.poll() is None:
+            time.sleep(0.05)
+        raise killed.fault()
+    assert raised.value.hint.endswith(
+        f"\n      what was pushed stays in {server.base}/files of {server.address}, for the next run"
+    )
+    before = server.way.sent
+    with server.connect() as there:
+        there.push(big, "model.gguf")
+    assert server.way.sent - before < MIB and not Path(server.base).exists()
+
+
+@pytest.mark.parametrize("error", [faults.WrongArchitecture("another CPU"), faults.DiskFull("no room")])
+def test_nothing_stays_where_it_is_of_no_use(server, big, error):
+    with pytest.raises(type(error)), server.connect() as there:
+        there.push(big, "model.gguf")
+        raise error
+    assert error.hint == "" and not Path(server.base).exists()
+
+
 def test_a_partial_file_of_other_content_is_not_built_upon(server, big):
     with server.connect(keep=True) as there:
         path = Path(there.push(big, "model.gguf"))
@@ -133,13 +158,21 @@ def test_cut_while_a_server_runs(server):
 
 
 def test_cut_in_the_middle_of_a_pull(server, big, tmp_path):
-    """Nothing of it lies here."""
-    with pytest.raises(faults.ConnectionCut, match="cut while pulling"), server.connect() as there:
-        server.way.held.set()
-        threading.Timer(1.0, server.way.cut).start()
-        threading.Timer(1.2, server.way.held.clear).start()
-        there.pull(str(big), tmp_path / "out" / "back")
-    assert list((tmp_path / "out").glob("*")) == [] if (tmp_path / "out").exists() else True
+    """A part had been written as it came; nothing of it lies here then."""
+    out, had = tmp_path / "out", []
+
+    def cut() -> None:
+        had.append(sum(file.stat().st_size for file in out.iterdir()))
+        server.way.cut()
+
+    with (
+        pytest.raises(faults.ConnectionCut, match=r"cut while pulling .*; the device is up; nothing of it") as raised,
+        server.connect() as there,
+    ):
+        server.way.later_received = [(server.way.received + 5 * MIB, cut)]
+        there.pull(str(big), out / "back")
+    assert raised.value.exit_code == 3
+    assert MIB < had[0] < 6 * MIB and list(out.iterdir()) == []
     server.wait_until_left()
     with server.connect() as there:
         assert there.pull(str(big), tmp_path / "out" / "back").read_bytes() == big.read_bytes()
@@ -211,6 +244,40 @@ def test_a_keeper_that_was_killed_is_noticed_by_the_next_run(server):
     assert Path(server.base, "lock").exists() and left.poll() is None
     with server.connect():
         assert left.wait(10) == -signal.SIGTERM
+
+
+@pytest.mark.parametrize("folder, boot", [("work", "00000000-0000\n"), ("work.ended", None)])
+def test_a_process_from_after_a_restart_is_left_alone(server, folder, boot):
+    """It has the number of one of ours from before: the power went off while that ran."""
+    other = subprocess.Popen(["sleep", "77"], start_new_session=True)
+    groups = Path(server.base, folder, "groups")
+    groups.mkdir(parents=True)
+    (groups / f"9.{other.pid}").touch()
+    if boot:
+        (groups.parent / "boot").write_text(boot)
+    try:
+        with server.connect() as there:
+            assert there.run(["true"], timeout=20).code == 0
+        assert other.poll() is None and not Path(server.base).exists()
+    finally:
+        other.kill()
+        other.wait()
+
+
+def test_a_run_of_another_machine_of_the_same_name_is_not_ended(server, monkeypatch):
+    """Its process cannot be found here: that does not say that it is dead."""
+    monkeypatch.setattr(shell, "BUSY_S", 1.0)
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    host, _, namespace, _ = keeper.owner().split(":")
+    monkeypatch.setattr(keeper, "owner", lambda: f"{host}:another-boot:{namespace}:{ended.pid}")
+    with server.connect() as there:
+        running = there.start(["sleep", "100"], log="p.log")
+        monkeypatch.undo()
+        monkeypatch.setattr(shell, "BUSY_S", 1.0)
+        with pytest.raises(faults.InUse, match=f"process {ended.pid} of {host}"):
+            server.connect().open()
+        assert running.poll() is None and there.run(["true"], timeout=20).code == 0
 
 
 def test_silence_ends_what_runs_there(server, monkeypatch):

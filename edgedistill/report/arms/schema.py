@@ -2,52 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field
 
+from edgedistill.report.compared import Difference, Result
 from edgedistill.report.schema import StageLine
 from edgedistill.sections import Section
 
 SCHEMA = "edgedistill.arms/1"
 
-Verdict = Literal["better", "worse", "unclear"]
-"""`unclear` when the interval holds 0."""
 
-
-class ResultLine(Section):
+class ResultLine(Result):
     """One arm on one task, or on all."""
 
-    arm: str
     shots: int
     """Solved examples before the question."""
     scope: str
     """A task's name, `mean of tasks` or `pooled`."""
-    n: int
-    """Test items; every run has the same."""
-    accuracy: float
-    """Mean over items and runs."""
-    ci_low: float
-    ci_high: float
-    format_rate: float
-    """Share of answers that can be read at all."""
-    by_run: tuple[float, ...]
-    """Accuracy of each run, in the order of `seeds`."""
 
 
-class DifferenceLine(Section):
-    """One arm minus another, on the same items and runs."""
+class DifferenceLine(Difference):
+    """One arm minus another on one task, or on all."""
 
-    arm: str
-    against: str
     shots: int
     scope: str
-    n: int
-    difference: float
-    ci_low: float
-    ci_high: float
-    by_run: tuple[float, ...]
-    verdict: Verdict
     paper: float | None = None
     """The same difference in ARTE, Gemma-2B on Big-Bench-Hard (Table 2; `one-style`: Table 6)."""
 

@@ -6,6 +6,7 @@ from statistics import fmean
 
 from edgedistill.comparison import MEAN_OF_TASKS
 from edgedistill.report.arms.schema import ArmsReport, DataLine, DifferenceLine, ResultLine, SignalLine, TeacherLine
+from edgedistill.report.compared import accuracy, change
 
 ORIGIN = {
     "none": "the student as it comes",
@@ -50,18 +51,6 @@ def headline(report: ArmsReport) -> str:
 
 def _count(number: int, what: str) -> str:
     return f"{number:,} {what}{'' if number == 1 else 's'}"
-
-
-def accuracy(line: ResultLine) -> str:
-    """`0.380 (0.352 to 0.409)`"""
-    return f"{line.accuracy:.3f} ({line.ci_low:.3f} to {line.ci_high:.3f})"
-
-
-def change(line: DifferenceLine | None) -> str:
-    """`+0.044 (+0.012 to +0.075) better`"""
-    if line is None:
-        return "-"
-    return f"{line.difference:+.3f} ({line.ci_low:+.3f} to {line.ci_high:+.3f}) {line.verdict}"
 
 
 def paper(line: DifferenceLine | None) -> str:

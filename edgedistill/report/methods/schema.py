@@ -6,46 +6,28 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from edgedistill.report.compared import Difference, Result
 from edgedistill.report.schema import StageLine
 from edgedistill.sections import Section
 
 SCHEMA = "edgedistill.methods/1"
 
 TableName = Literal["methods", "pairs", "signals"]
-Verdict = Literal["better", "worse", "unclear"]
-"""`unclear` when the interval holds 0."""
 
 
-class ResultLine(Section):
+class ResultLine(Result):
     """One arm of a table on one set of test items; every task weighs the same."""
 
     table: TableName
-    arm: str
     items: str
     """`test items`, or the name of the folder that was given."""
-    n: int
-    accuracy: float
-    """Mean over items and runs."""
-    ci_low: float
-    ci_high: float
-    format_rate: float
-    """Share of answers that can be read at all."""
-    by_run: tuple[float, ...]
 
 
-class DifferenceLine(Section):
-    """One arm minus the first of its table, or another that it is to be better than, on the same items and runs."""
+class DifferenceLine(Difference):
+    """One arm minus the first of its table, or another that it is to be better than."""
 
     table: TableName
-    arm: str
-    against: str
     items: str
-    n: int
-    difference: float
-    ci_low: float
-    ci_high: float
-    by_run: tuple[float, ...]
-    verdict: Verdict
 
 
 class CostLine(Section):

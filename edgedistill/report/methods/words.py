@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from edgedistill import even_tokens
+from edgedistill.report.compared import accuracy, change
 from edgedistill.report.methods.schema import (
     AgreementLine,
     CostLine,
-    DifferenceLine,
     MethodsReport,
     PredictionLine,
-    ResultLine,
     TableName,
 )
 
@@ -86,18 +85,6 @@ def headline(report: MethodsReport) -> str:
 
 def _count(number: int, one: str, more: str) -> str:
     return f"{number:,} {one if number == 1 else more}"
-
-
-def accuracy(line: ResultLine) -> str:
-    """`0.380 (0.352 to 0.409)`"""
-    return f"{line.accuracy:.3f} ({line.ci_low:.3f} to {line.ci_high:.3f})"
-
-
-def change(line: DifferenceLine | None) -> str:
-    """`+0.044 (+0.012 to +0.075) better`"""
-    if line is None:
-        return "-"
-    return f"{line.difference:+.3f} ({line.ci_low:+.3f} to {line.ci_high:+.3f}) {line.verdict}"
 
 
 def spearman(line: AgreementLine | PredictionLine) -> str:

@@ -13,15 +13,21 @@ _SPEC = importlib.util.spec_from_file_location("arm64_userland", Path(__file__).
 
 
 @pytest.fixture(scope="session")
-def arm64(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def userland() -> Any:
+    """userland.py, or a skip that says what it needs."""
+    assert _SPEC and _SPEC.loader
+    module = importlib.util.module_from_spec(_SPEC)
+    sys.modules[_SPEC.name] = module  # its dataclass looks itself up there
+    _SPEC.loader.exec_module(module)
+    if against := module.reason_against():
+        pytest.skip(against)
+    return module
+
+
+@pytest.fixture(scope="session")
+def arm64(userland: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """A real arm64 Debian with its own sshd: `address`, `config` (for `ssh -F`), `keys`, `root`. The first time it is
     made, which takes minutes; a test that may be first says `@pytest.mark.timeout(3600)`."""
-    assert _SPEC and _SPEC.loader
-    userland = importlib.util.module_from_spec(_SPEC)
-    sys.modules[_SPEC.name] = userland  # its dataclass looks itself up there
-    _SPEC.loader.exec_module(userland)
-    if against := userland.reason_against():
-        pytest.skip(against)
     try:
         userland.prepare()
     except OSError as error:

@@ -21,6 +21,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -38,7 +39,8 @@ MIRROR = "http://deb.debian.org/debian"
 PACKAGES = "openssh-server"
 HANDLER = Path("/proc/sys/fs/binfmt_misc/qemu-aarch64")
 _PROGRAMS = ("debootstrap", "unshare", "chroot", "mount", "ssh-keygen", "ssh")
-_LIMIT_S = 3600
+_LIMIT_S = 600
+_LOOK_S = 10
 
 _START = """
 root=$1; keys=$2; port=$3
@@ -99,7 +101,8 @@ def reason_against() -> str:
 
 
 def prepare() -> Path:
-    """The root folder, made now if need be. Raises OSError with debootstrap's last words where that fails."""
+    """The root folder, made now if need be. Raises OSError with debootstrap's last words where that fails, and at once
+    where the mirror cannot be reached."""
     made = folder()
     made.parent.mkdir(parents=True, exist_ok=True)
     with held(made.with_name(f"{made.name}.lock"), "an arm64 Debian"):
@@ -113,6 +116,8 @@ def prepare() -> Path:
 
 def _bootstrap(made: Path) -> None:
     """In two stages: the second is the arm64 system's own, run by the emulator."""
+    with urllib.request.urlopen(f"{MIRROR}/dists/{SUITE}/Release", timeout=_LOOK_S):
+        pass
     options = ["--foreign", "--arch=arm64", "--variant=minbase", f"--include={PACKAGES}"]
     _run(["debootstrap", *options, SUITE, str(made), MIRROR])
     _run(["chroot", str(made), "/debootstrap/debootstrap", "--second-stage"])
@@ -124,7 +129,10 @@ def _run(command: list[str]) -> None:
     environment = {"PATH": _path(), "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C"}
     environment |= {name: value for name, value in os.environ.items() if name.endswith("_proxy")}
     apart = ["unshare", "--mount", "--pid", "--fork", "--kill-child"]
-    done = subprocess.run([*apart, *command], env=environment, capture_output=True, text=True, timeout=_LIMIT_S)
+    try:
+        done = subprocess.run([*apart, *command], env=environment, capture_output=True, text=True, timeout=_LIMIT_S)
+    except subprocess.TimeoutExpired:
+        raise OSError(f"{command[0]} did not end in {_LIMIT_S} s") from None
     if done.returncode:
         last = "\n".join((done.stdout + done.stderr).strip().splitlines()[-5:])
         raise OSError(f"{command[0]} ended with code {done.returncode}\n{last}")
