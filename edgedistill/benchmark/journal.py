@@ -57,6 +57,11 @@ class Journal:
         self.rows = [row for row in self.rows if any(row.get(key) != value for key, value in values.items())]
         write_rows(self.path, self.rows)
 
+    def keep_first(self, count: int) -> None:
+        """Forget the rows behind so many."""
+        self.rows = self.rows[:count]
+        write_rows(self.path, self.rows)
+
 
 def place(bundle: Path, address: str) -> Path:
     """Where a finished run lies: beside the bundle, `dist/quickstart-rpi5.bench/ssh-pi@bench.jsonl`."""

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 
+from edgedistill.benchmark import watch
 from edgedistill.benchmark.journal import Journal
 from edgedistill.benchmark.served import Served, Times
 from edgedistill.benchmark.watch import State, Watch
+from edgedistill.errors import DeviceError
 from edgedistill.log import progress
 
 LOOK_EVERY_S = 5.0
@@ -39,22 +41,38 @@ QUICK = Extent("quick: fewer than 100 requests, no sustained phase", 2, requests
 
 
 class Load:
-    """Keeps a served model busy. What a cut run has measured counts."""
+    """Keeps a served model busy. What a cut run has measured counts.
+
+    busiest   cores that others may keep busy while the requests that count are made; None: as many as they like
+    """
 
     def __init__(
-        self, server: Served, watching: Watch, kept: Journal, prompts: Sequence[Sequence[int]], new_tokens: int
+        self,
+        server: Served,
+        watching: Watch,
+        kept: Journal,
+        prompts: Sequence[Sequence[int]],
+        new_tokens: int,
+        busiest: float | None,
     ) -> None:
         self._server, self._watching, self._kept = server, watching, kept
-        self._prompts, self._new_tokens = prompts, new_tokens
+        self._prompts, self._new_tokens, self._busiest = prompts, new_tokens, busiest
         self._begun: float | None = None
         self._looked: float | None = None
+        self._quiet: State | None = None
+        """The last look of those that count, and how many rows were kept by then."""
+        self._quiet_rows = 0
 
     def warm_up(self, count: int) -> None:
         for number in range(count):
             self._ask(number)
 
     def measure(self, extent: Extent) -> None:
-        """Until there are enough requests, those of a cut run included."""
+        """Until there are enough requests, those of a cut run included.
+
+        Raises  DeviceError when others begin to use the device, or its governor is changed; what was measured since the
+                look before that is forgotten
+        """
         rows = [row for row in self._kept.of("request") if row["phase"] == "measured"]
         took, done = sum(row["prompt_ms"] + row["decode_ms"] for row in rows) / 1000, len(rows)
         with progress("measure, requests", extent.requests, done) as advance:
@@ -108,7 +126,23 @@ class Load:
         state, took_s = looking.result()
         self._kept.add("state", phase=phase, load_s=round(self.load_s, 3), **asdict(state))
         self._looked = time.monotonic()
+        if phase == "measured" and self._busiest is not None:
+            self._expect_quiet(state, self._busiest)
         return times if 1000 * took_s <= UNNOTICED * (times.prompt_ms + times.decode_ms) else None
+
+    def _expect_quiet(self, now: State, busiest: float) -> None:
+        looks = [self._quiet, now] if self._quiet else []
+        busy = max(watch.others_busy(looks), default=0.0)
+        said = f"other processes began to keep {busy:.1f} of its cores busy" if busy > busiest else ""
+        if self._quiet and now.governor != self._quiet.governor:
+            said = f"its governor was changed from {self._quiet.governor} to {now.governor}"
+        if said:
+            self._kept.keep_first(self._quiet_rows)
+            raise DeviceError(
+                f"{said} while the device was measured",
+                "see to it that nothing else happens there, or add --anyway: the run is then marked",
+            )
+        self._quiet, self._quiet_rows = now, len(self._kept.rows)
 
     def _timed_look(self) -> tuple[State, float]:
         begun = time.monotonic()

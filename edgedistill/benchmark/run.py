@@ -99,7 +99,8 @@ def _measure(made: Setup, extent: Extent, kept: Journal, anyway: bool) -> Parity
     with made.serving(pushed) as server:
         parity = _replay(server, cases, made.manifest, kept)
         kept.add("parity", runtime=server.name, memory=server.memory, **parity.line())
-        load = Load(server, watching, kept, made.prompts(cases), made.new_tokens)
+        busiest = None if anyway else BUSY_SHARE * cores
+        load = Load(server, watching, kept, made.prompts(cases), made.new_tokens, busiest)
         load.warm_up(extent.warm_up)
         load.measure(extent)
         load.sustain(extent)

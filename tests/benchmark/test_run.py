@@ -4,12 +4,12 @@ proves what is asked, kept and counted. Real runtimes are in test_llama.py and t
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +64,7 @@ class Scripted:
     @property
     def in_turn(self) -> list[list[int]]:
         """The prompts, those that were repeated during a look once."""
-        return [ids for ids, _ in groupby(ids for ids, _ in self.asked)]
+        return [ids for ids, _ in itertools.groupby(ids for ids, _ in self.asked)]
 
 
 @pytest.fixture
@@ -173,6 +173,44 @@ def test_a_run_whose_results_were_not_written_is_not_measured_again(scripted, gg
     second = benchmark(gguf_bundle, "local", extent)
     assert rows(going(gguf_bundle), "request") == before and len(again.asked) == extent.warm_up
     assert {**second.latency["conditions"], "resumed_requests": None} == first.latency["conditions"]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"busy_s": 50.0}, "other processes began to keep .* cores busy while the device was measured"),
+        ({"governor": "powersave"}, "its governor was changed from performance to powersave"),
+    ],
+)
+def test_what_disturbs_the_requests_ends_the_run_and_only_those_before_it_are_kept(
+    change, said, scripted, gguf_bundle, monkeypatch
+):
+    """From the seventh look on: two before the runtime starts, then one with each request."""
+    monkeypatch.setattr(load, "LOOK_EVERY_S", 0.0)
+    monkeypatch.setattr(load, "UNNOTICED", 100.0)
+    quiet, count = _quiet(), itertools.count()
+
+    def look(self: Any, pid: int | None = None) -> State:
+        state = replace(quiet(self), governor="performance")
+        return replace(state, **change) if next(count) >= 6 else state
+
+    monkeypatch.setattr(watch.Watch, "look", look)
+    scripted(Scripted())
+    with pytest.raises(DeviceError, match=said) as ended:
+        benchmark(gguf_bundle, "local", EXTENT)
+    assert ended.value.exit_code == 3 and "3 requests are kept" in ended.value.hint
+    monkeypatch.setattr(watch.Watch, "look", _quiet())
+    scripted(Scripted())
+    conditions = benchmark(gguf_bundle, "local", EXTENT).latency["conditions"]
+    assert (conditions["runs"], conditions["resumed_requests"]) == (10, 3)
+
+
+def test_whoever_says_anyway_is_not_stopped_by_others(scripted, gguf_bundle, monkeypatch):
+    monkeypatch.setattr(load, "LOOK_EVERY_S", 0.0)
+    monkeypatch.setattr(watch.Watch, "look", _quiet(busy_cores=64.0))
+    scripted(Scripted())
+    conditions = benchmark(gguf_bundle, "local", EXTENT, anyway=True).latency["conditions"]
+    assert "other processes kept 64.0 cores busy during the requests" in conditions["noisy"]
 
 
 def test_another_governor_is_another_run(scripted, gguf_bundle, monkeypatch):
