@@ -38,9 +38,9 @@ def accuracy_against_time(report: Report) -> str:
     if not shown:
         return ""
     times = list(map(_answer_ms, shown))
-    margin = 0.08 * (max(times) - min(times)) or 0.1 * max(times)
     evidence = "" if all(one.latency and one.latency.evidence == "measured" for one in shown) else "predicted "
-    axis = _Axis(max(0.0, min(times) - margin), max(times) + margin, f"{evidence}time of an answer, ms")
+    # Logarithmic: one slow kernel would squeeze all others.
+    axis = _LogAxis(min(times) / 1.25, max(times) * 1.25, f"{evidence}time of an answer, ms, logarithmic")
     largest = max(one.bytes for one in shown)
 
     def radius(one: CandidateLine) -> float:  # its area grows with the file
@@ -71,12 +71,30 @@ class _Axis:
     def x(self, value: float) -> float:
         return _LEFT + (value - self.low) / (self.high - self.low) * (_WIDTH - _LEFT - _RIGHT)
 
+    def ticks(self) -> list[float]:
+        return [self.low + (self.high - self.low) * part / 5 for part in range(6)]
+
     def parts(self) -> list[str]:
-        made = []
-        for part in range(6):
-            value = self.low + (self.high - self.low) * part / 5
-            made.append(_text(self.x(value), _HEIGHT - _BOTTOM + 18, f"{value:.3g}", "tick", "middle"))
+        y = _HEIGHT - _BOTTOM + 18
+        made = [_text(self.x(value), y, f"{value:.3g}", "tick", "middle") for value in self.ticks()]
         return [*made, _text((_LEFT + _WIDTH - _RIGHT) / 2, _HEIGHT - 6, self.title, "tick", "middle")]
+
+
+class _LogAxis(_Axis):
+    """The same for values above 0, where equal distances are equal ratios."""
+
+    def x(self, value: float) -> float:
+        share = math.log(value / self.low) / math.log(self.high / self.low)
+        return _LEFT + share * (_WIDTH - _LEFT - _RIGHT)
+
+    def ticks(self) -> list[float]:
+        """1, 2 and 5 times powers of ten; powers alone where these would be too many, ends where they are too few."""
+        powers = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
+        found = [step * 10.0**power for power in powers for step in (1, 2, 5)]
+        inside = [value for value in found if self.low <= value <= self.high]
+        if len(inside) > 9:
+            return [value for value in inside if math.log10(value).is_integer()]
+        return inside if len(inside) > 1 else [self.low, self.high]
 
 
 class _Scale:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from datetime import UTC, datetime
 from html import unescape
@@ -272,6 +273,8 @@ def test_the_front_holds_what_no_other_beats_in_everything():
     assert drawn.count('class="other beaten"') == 1 and drawn.count('class="other front"') == 3
     assert drawn.count("<rect") == 1, "one is not GGUF"
     assert "predicted time of an answer" in drawn
+    near, middle, far = sorted(float(x) for x in re.findall(r'cx="([\d.]+)"', drawn))
+    assert middle - near == pytest.approx(math.log(1.1) / math.log(1.2) * (far - near), rel=0.01), "times 100, 110, 120"
 
 
 def test_names_cover_no_point_and_no_other_name():
