@@ -62,7 +62,8 @@ def build(
 ) -> Built:
     """Run every stage that is not cached, in order. `test_items`: a folder with files in place of the tasks' own.
     `runtime`: programs that ship in the bundle."""
-    tasks, teacher, student = inputs.open_all(recipe, target, test_items=test_items, may_fetch=not store.dry)
+    recipe = inputs.for_target(recipe, target)
+    tasks, teacher, student = inputs.open_all(recipe, test_items=test_items, may_fetch=not store.dry)
     budgets, text = target.budgets.replaced_by(recipe.budgets), inputs.text(recipe)
 
     # Without `distill` the student is packaged as it is.

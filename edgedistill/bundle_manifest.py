@@ -104,8 +104,8 @@ class Manifest(Section):
     """The run of `edgedistill bench` that the figures of `chosen` are of: when, where, with which evidence, how the
     golden cases came out there, latency and memory."""
     elsewhere: dict[str, Any] | None = None
-    """A later run under an emulator or on another device, likewise: it changes no figure that was measured on the
-    target."""
+    """A later run under an emulator or on another device, or a quick one after a full one, likewise: it changes no
+    figure."""
     files: dict[str, File]
     """Path inside the bundle -> what the file must be."""
 

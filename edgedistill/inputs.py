@@ -11,6 +11,7 @@ from edgedistill import tutors as teaching
 from edgedistill.artifacts import Tailored
 from edgedistill.errors import UsageError
 from edgedistill.learning import TutoredConfig
+from edgedistill.log import say
 from edgedistill.models import Model
 from edgedistill.perplexity import Text
 from edgedistill.recipe import Recipe
@@ -23,11 +24,10 @@ _ROLES = ("teacher", "student")
 
 
 def open_all(
-    recipe: Recipe, target: Target | None = None, *, test_items: Path | None = None, may_fetch: bool = True
+    recipe: Recipe, *, test_items: Path | None = None, may_fetch: bool = True
 ) -> tuple[list[Task], Model | None, Model]:
     """Tasks, teacher (None where nothing is trained) and student. Raises one UsageError with the problems of all.
 
-    target       must have a runtime for what is packaged; None where nothing is
     test_items   a folder whose files replace the tasks' own test items
     may_fetch    False for a plan: hub models are looked up here only, and tasks need not be prepared yet
     """
@@ -39,14 +39,29 @@ def open_all(
             context.check(found["student"], [task for task in tasks if task.has_items], recipe.prefer)
         except UsageError as error:
             problems.append(error)
-    if target:
-        _check_formats(recipe, target, problems)
     if (student := found.get("student")) and student.is_here:
         _check_package(recipe, student, problems)
     if student and (teacher := found.get("teacher")):
         _check_teaching(recipe, teacher, student, problems, may_fetch)
     _raise(recipe, problems)
     return tasks, found.get("teacher"), found["student"]
+
+
+def for_target(recipe: Recipe, target: Target) -> Recipe:
+    """The recipe with those exporters alone that the target has a runtime for. Raises UsageError where it has none."""
+    formats = [components.load("exporters", config.exporter).FORMAT for config in recipe.package]
+    lacking = ", ".join(dict.fromkeys(name for name in formats if name not in target.formats))
+    if not lacking:
+        return recipe
+    kept = tuple(one for one, name in zip(recipe.package, formats, strict=True) if name in target.formats)
+    said = f"target `{target.name}` has no runtime for {lacking}"
+    if not kept:
+        raise UsageError(
+            f"{said}; it has: {', '.join(target.formats)}",
+            "choose another exporter in the recipe's `package`, or add the format to the target's `formats`",
+        )
+    say(f"{said}: left out")
+    return recipe.model_copy(update={"package": kept})
 
 
 def text(recipe: Recipe) -> Text | None:
@@ -168,18 +183,6 @@ def _check_duplicates(recipe: Recipe, made: Task, problems: list[UsageError]) ->
             duplicates.check(made, near, f"{section}.near_duplicate")
         except UsageError as error:
             problems.append(error)
-
-
-def _check_formats(recipe: Recipe, target: Target, problems: list[UsageError]) -> None:
-    formats = (components.load("exporters", config.exporter).FORMAT for config in recipe.package)
-    problems += [
-        UsageError(
-            f"target `{target.name}` has no runtime for {name}; it has: {', '.join(target.formats)}",
-            "choose another `package.exporter` in the recipe, or add the format to the target's `formats`",
-        )
-        for name in formats
-        if name not in target.formats
-    ]
 
 
 def _check_package(recipe: Recipe, student: Model, problems: list[UsageError]) -> None:

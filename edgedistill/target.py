@@ -127,6 +127,7 @@ def doubts(made: Target) -> list[str]:
         stated = getattr(made, name)
         if stated and not _SOURCE.search(stated.source):
             found.append(f"{name}: its source is neither an address nor `measured by …, date`")
+    found += guesses(made)
     if made.ram_mib and made.usable_ram_mib and made.usable_ram_mib.value >= made.ram_mib.value:
         found.append("usable_ram_mib: as much as the whole memory; a system takes some of it")
     if made.peak_gb_s and made.copy_gb_s and made.copy_gb_s.value >= made.peak_gb_s.value:
@@ -139,6 +140,15 @@ def doubts(made: Target) -> list[str]:
     if made.address is None and not (big and (made.peak_gb_s or made.copy_gb_s or made.read_gb_s)):
         found.append("without cores, and peak_gb_s or copy_gb_s, its speed is not predicted")
     return found
+
+
+def guesses(made: Target) -> list[str]:
+    """Clocks that nobody read: a draft has them where the system does not tell."""
+    return [
+        f"cores: the {cores.ghz:g} GHz of {cores.type} are a guess; write its clock under load, and where that is from"
+        for cores in made.cores
+        if "clock is a guess" in cores.source
+    ]
 
 
 _SOURCE = re.compile(r"https?://|measured by .*20\d\d-\d\d-\d\d", re.DOTALL)

@@ -45,22 +45,27 @@ _NO_NAMES = {"To Be Filled By O.E.M.", "System Product Name", "Default string", 
 """What a mainboard calls itself when nobody named it."""
 
 
-def copy_rate(size: int = 64 * MIB, rounds: int = 6) -> float:
-    """memcpy of one thread, GB/s: the best of a few copies of a block that no cache holds."""
+def copy_rate(size: int = 64 * MIB, rounds: int = 20) -> float:
+    """memcpy of one thread, GB/s: the best of several copies of a block that no cache holds.
+
+    They are spread over a second or more: what others do in one moment must not meet all of them.
+    """
     source, goal = bytearray(os.urandom(1024)) * (size // 1024), bytearray(size)
     best = 0.0
     for _ in range(rounds):
+        time.sleep(0.05)
         begun = time.perf_counter()
         goal[:] = source
         best = max(best, size / (time.perf_counter() - begun) / 1e9)
     return best
 
 
-def draft(facts: Facts, how: str, copy_gb_s: float | None = None) -> str:
+def draft(facts: Facts, how: str, copy_gb_s: float | None = None, busy: str = "") -> str:
     """The YAML. What the device did not tell is left as a comment that says what to write.
 
     how        where it was read, for the sources: `ssh`
     copy_gb_s  from the copy test, where that was run
+    busy       what others did meanwhile, if it was much
     """
     source = f"measured by `edgedistill targets new`, {how}, {datetime.now(UTC).date().isoformat()}"
     cores, features = _cores(facts), _features(facts)
@@ -75,11 +80,11 @@ def draft(facts: Facts, how: str, copy_gb_s: float | None = None) -> str:
         f"cpu: {_cpu(facts, big[0], features)}",
         f"threads: {sum(count for name, count, _ in cores if name in big)}",
         "cores:",
-        *(_core_line(*core, core[0] in big, source) for core in cores),
+        *(_core_line(name, count, name in big, *_clock(facts, ghz, source)) for name, count, ghz in cores),
         f'isa: {{features: [{", ".join(features)}], source: "{source}"}}',
         f'ram_mib: {{value: {_mib(facts.ram_bytes)}, source: "{source}"}}',
         f'usable_ram_mib: {{value: {_mib(facts.available_bytes)}, source: "{source}"}}',
-        *([f'copy_gb_s: {{value: {copy_gb_s:.1f}, source: "{source}"}}'] if copy_gb_s else []),
+        *([_copy_line(copy_gb_s, source, busy)] if copy_gb_s else []),
         "# peak_gb_s: {value: …, source: …}   bus width in bytes times transfers per second",
         "budgets: {first_token_ms: 1500, decode_tok_s: 8, memory_mib: 1024, package_mib: 512, accuracy_drop: 0.02}",
         "default_recipe: quickstart",
@@ -95,11 +100,24 @@ def _platform(facts: Facts, how: str) -> tuple[str, str]:
     return "phone" if how == "adb" else "x86" if machine == "x86_64" else "board", f"{machine}-linux-musl"
 
 
-def _core_line(kind: str, count: int, ghz: float, is_big: bool, source: str) -> str:
-    clock = f"{ghz:.2f}" if ghz else "1.0"
-    note = "" if ghz else "  # the system does not tell the clock: write it"
+def _core_line(kind: str, count: int, is_big: bool, ghz: float, source: str) -> str:
     rest = f"lanes: {_LANES.get(kind, 2.0)}{'' if is_big else ', big: false'}"
-    return f'  - {{type: {_quoted(kind)}, count: {count}, ghz: {clock}, {rest}, source: "{source}"}}{note}'
+    return f'  - {{type: {_quoted(kind)}, count: {count}, ghz: {ghz:.2f}, {rest}, source: "{source}"}}'
+
+
+def _clock(facts: Facts, ghz: float, source: str) -> tuple[float, str]:
+    """GHz and where they are from: the highest of sysfs, else that of now, else a guess (target.py tells of it)."""
+    if ghz:
+        return ghz, source
+    now = max(map(float, re.findall(r"^cpu MHz\s*:\s*([\d.]+)", facts.cpuinfo, re.MULTILINE)), default=0.0) / 1000
+    if now:
+        return now, f"{source}; clock: cpu MHz of /proc/cpuinfo at that time"
+    return 1.0, "the clock is a guess, to be replaced: the system does not tell it"
+
+
+def _copy_line(gb_s: float, source: str, busy: str) -> str:
+    note = f"  # {busy}: measure it again when nothing else runs" if busy else ""
+    return f'copy_gb_s: {{value: {gb_s:.1f}, source: "{source}"}}{note}'
 
 
 def _cores(facts: Facts) -> list[tuple[str, int, float]]:

@@ -108,8 +108,8 @@ class Device(ABC):
     def push(self, local: Path, name: str, *, progress: Callable[[int], None] | None = None) -> str:
         """A file's path on the device, with its whole content, checked there by sha256.
 
-        Nothing is sent when it is there already; a partial file is gone on with. `progress(n)` after every n bytes that
-        the device has, those that it had before too. Executable here is executable there.
+        Nothing is sent when it is there already; a partial file is gone on with. `progress(n)` first tells how many
+        bytes the device has, 0 too, and then each n that are sent. Executable here is executable there.
 
         Raises  WrongArchitecture for a program that the device's CPU cannot run, before anything is sent; DiskFull
         """
@@ -197,7 +197,8 @@ def parse(text: str) -> Address:
             "log in with a key (`ssh-copy-id` puts yours on the device), and write ssh://user@host",
         )
     if scheme not in components.names("transports"):
-        near = f" (did you mean `ssh://{text}`?)" if "@" in scheme else components.near(scheme, "transports")
+        is_host = not colons and re.search(r"[@.]", text) and "/" not in text
+        near = f" (did you mean `ssh://{text}`?)" if is_host else components.near(scheme, "transports")
         raise UsageError(f"device address `{text}` is none of {_FORMS}{near}")
     if scheme == "local" and colons:
         raise UsageError(f"device address `{text}`: this machine is just `local`")
@@ -211,10 +212,15 @@ def parse(text: str) -> Address:
 def _ssh(text: str) -> Address:
     try:
         parts = urlsplit(text)
-        port = parts.port
-    except ValueError as error:  # a port that is no number, brackets that do not close
+    except ValueError as error:  # brackets that do not close
         raise UsageError(f"device address `{text}`: {error}") from None
     user, at, host = parts.netloc.rpartition("@")
+    try:
+        port = parts.port
+    except ValueError:
+        wrong = host.rpartition("]")[2].partition(":")[2]
+        hint = "an IPv6 address stands in brackets: ssh://[fe80::1]" if ":" in wrong else ""
+        raise UsageError(f"device address `{text}`: `{wrong}` is no port, a number up to 65535", hint) from None
     host = re.sub(r":\d*$", "", host).strip("[]")  # urlsplit's own `hostname` is in small letters; aliases need not be
     if parts.path.strip("/") or parts.query or parts.fragment:
         raise UsageError(f"device address `{text}`: nothing may stand behind the host and port")

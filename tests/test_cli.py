@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from edgedistill import cli
+from edgedistill.commands import doctor
 from edgedistill.errors import DeviceError, EdgeDistillError, IntegrityError, StageFailed, UsageError
 
 COMMANDS = ("build", "arms", "methods", "plan", "targets", "recipes", "report", "doctor", "verify", "run")
@@ -248,6 +249,19 @@ def test_doctor_finds_this_machine_well(tmp_path):
     assert done.returncode == 0, findings
     assert findings["llama_cpp"]["found"] == "0.3.36 loads"
     assert {"python", "packages", "torch", "C++ compiler", "work folder", "cores", "memory"} <= set(findings)
+
+
+def test_doctor_tells_the_ways_to_devices_and_misses_none(monkeypatch, tmp_path):
+    """Just ssh is there; the others are no failure."""
+    ssh = tmp_path / "ssh"
+    ssh.write_text("")
+    ssh.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    found = {finding.what: finding for finding in doctor.examine(tmp_path)}
+    assert [found[name].status for name in ("ssh", "adb", "qemu-aarch64")] == ["ok", "optional", "optional"]
+    assert found["ssh"].found == f"{ssh}; for boards and computers elsewhere, `--device ssh://user@host`"
+    assert found["adb"].found == "not here; for Android phones, `--device adb`"
+    assert "--device qemu://" in found["qemu-aarch64"].found
 
 
 def test_doctor_says_what_to_do_about_a_folder_that_is_none(tmp_path):

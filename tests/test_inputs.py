@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from edgedistill import build, contest, inputs, recipe, target, task
+from edgedistill import build, contest, inputs, recipe, target, task, yaml_file
 from edgedistill.errors import UsageError
 from edgedistill.store import Store
 
@@ -239,11 +239,21 @@ def test_a_signal_that_trains_the_student_needs_an_engine_that_can(tmp_path):
         contest.check(made(tmp_path, compared))
 
 
-def test_formats_without_a_runtime_on_the_target_are_refused_before_any_work(tmp_path):
-    a_task(tmp_path / "home")
-    several = RECIPE.replace("{exporter: gguf}", "[{exporter: gguf}, {exporter: onnx_genai}]").replace(", garden", "")
-    board = target.load("rpi5").model_copy(update={"name": "board", "formats": ("onnx", "gguf")})
-    with pytest.raises(UsageError) as caught:
-        inputs.open_all(made(tmp_path, several), board)
-    assert "target `board` has no runtime for onnx_genai; it has: onnx, gguf" in str(caught.value)
-    assert "no runtime for gguf" not in str(caught.value)
+def test_what_the_target_has_no_runtime_for_is_left_out_and_told(tmp_path, capsys):
+    several = made(tmp_path, RECIPE.replace("{exporter: gguf}", "[{exporter: gguf}, {exporter: onnx_genai}]"))
+    rpi4 = target.load("rpi4")
+    kept = inputs.for_target(several, rpi4)
+    assert [config.exporter for config in kept.package] == ["gguf"]
+    assert "target `rpi4` has no runtime for onnx_genai: left out" in capsys.readouterr().err
+    assert inputs.for_target(kept, rpi4) is kept and not capsys.readouterr().err
+    board = rpi4.model_copy(update={"name": "board", "formats": ("onnx",)})
+    with pytest.raises(UsageError, match="target `board` has no runtime for gguf, onnx_genai; it has: onnx"):
+        inputs.for_target(several, board)
+
+
+@pytest.mark.parametrize("name", yaml_file.names("targets"))
+def test_every_shipped_target_can_build_its_default_recipe(name, tmp_path):
+    board = target.load(name)
+    store = Store(tmp_path / "runs", dry=True)
+    build.build(store, recipe.load(board.default_recipe), board)
+    assert store.steps[-1].name == "bundle"

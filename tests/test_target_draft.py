@@ -9,11 +9,13 @@ from click.testing import CliRunner
 
 from edgedistill import target, target_draft, transport
 from edgedistill.cli import cli
+from edgedistill.commands import new_target
 from edgedistill.devices import facts, tape
 from edgedistill.devices.facts import Facts
 from edgedistill.errors import UsageError
 from edgedistill.predictor import chips
 from edgedistill.toolchain import runtime
+from edgedistill.transports.local import Local
 
 CORE = "processor\t: {n}\nFeatures\t: fp asimd crc32 asimdhp asimddp\nCPU implementer\t: 0x41\nCPU part\t: {part}\n\n"
 MEMORY = "MemTotal:        7942748 kB\nMemFree: 1 kB\nMemAvailable:    7012352 kB\n"
@@ -105,9 +107,26 @@ def test_a_phone_and_a_mac_are_seen_as_such(tmp_path):
 
 def test_what_the_device_does_not_tell_is_left_to_a_person(tmp_path):
     text = target_draft.draft(told(machine="riscv64", cpuinfo="processor\t: 0\n", meminfo="MemTotal: 2048 kB\n"), "ssh")
-    assert "the system does not tell the clock" in text
     assert "# peak_gb_s" in text and "cpu: generic  #" in text
     load(text, tmp_path)
+
+
+def test_a_clock_that_nobody_tells_is_a_guess_and_never_measured(tmp_path):
+    made = load(target_draft.draft(x86("avx2"), "ssh", 11.0), tmp_path)
+    assert "guess, to be replaced" in made.cores[0].source and "measured" not in made.cores[0].source
+    told = "cores: the 1 GHz of A CPU are a guess; write its clock under load, and where that is from"
+    assert told in target.doubts(made)
+    what = ["--params", "1e8", "--bytes", "1e8", "--quant", "Q4_0", "--json"]
+    done = CliRunner().invoke(cli, ["predict", "--target", str(tmp_path / "mine.yaml"), *what])
+    assert told in done.stderr and told not in done.stdout
+
+
+def test_without_sysfs_the_clock_of_now_is_taken(tmp_path):
+    now = "processor: 0\ncpu MHz\t\t: 1900.5\n\nprocessor: 1\ncpu MHz\t\t: 2596.118\n"
+    made = load(target_draft.draft(told(machine="x86_64", cpuinfo=now, meminfo=MEMORY), "ssh", 11.0), tmp_path)
+    assert [cores.ghz for cores in made.cores] == [2.6]
+    assert made.cores[0].source.endswith("; clock: cpu MHz of /proc/cpuinfo at that time")
+    assert not [doubt for doubt in target.doubts(made) if doubt.startswith("cores")]
 
 
 def test_this_machine_is_drafted_and_the_draft_checks(tmp_path, monkeypatch):
@@ -140,3 +159,40 @@ def test_what_is_no_address_is_refused():
 
 def test_the_copy_test_is_a_rate():
     assert 0.05 < target_draft.copy_rate(1 << 20, 2) < 1000
+
+
+def test_one_quiet_moment_is_enough_for_the_copy_rate(monkeypatch):
+    """One copy of a MiB in 0.1 ms among many in 1 ms, and only after more than half a second."""
+    now = 0.0
+
+    def sleep(seconds):
+        nonlocal now
+        now += seconds
+
+    def clock():
+        nonlocal now
+        now += 0.0001 if 0.6 < now < 0.7 else 0.001
+        return now
+
+    monkeypatch.setattr(target_draft.time, "sleep", sleep)
+    monkeypatch.setattr(target_draft.time, "perf_counter", clock)
+    assert target_draft.copy_rate(1 << 20) == pytest.approx((1 << 20) / 1e-4 / 1e9)
+
+
+@pytest.mark.parametrize("load, is_busy", [(1.01, True), (1.0, False)])
+def test_others_that_were_busy_are_told_beside_the_copy_rate(load, is_busy, monkeypatch):
+    """More than half of two cores."""
+    monkeypatch.setattr(target_draft, "copy_rate", lambda: 9.5)
+    monkeypatch.setattr(new_target.os, "getloadavg", lambda: (load, 0.0, 0.0))
+    monkeypatch.setattr(Local, "facts", lambda self: replace(ROCK, cores=2))
+    done = CliRunner().invoke(cli, ["targets", "new", "--device", "local"])
+    assert done.exit_code == 0
+    assert ("# others were busy (load 1.0, cores: 2): measure it again" in done.stdout) == is_busy
+    assert ("it may be too low" in done.stderr) == is_busy
+
+
+def test_an_emulator_is_no_device_to_draft_from():
+    with pytest.raises(UsageError, match=r"qemu://cortex-a76 is an emulator: its memory, cores and clock are those of"):
+        CliRunner().invoke(
+            cli, ["targets", "new", "--device", "qemu://cortex-a76"], catch_exceptions=False, standalone_mode=False
+        )

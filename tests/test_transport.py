@@ -35,6 +35,9 @@ def test_an_address_is_taken_apart(text, address):
     "text, problem",
     [
         ("pi@rpi5", "did you mean `ssh://pi@rpi5`"),
+        ("rpi5.local", "did you mean `ssh://rpi5.local`"),
+        ("192.168.0.7:22", "did you mean `ssh://192.168.0.7:22`"),
+        ("loca", "did you mean `local`"),
         ("shh://rpi5", "did you mean `ssh`"),
         ("local://here", "this machine is just `local`"),
         ("ssh://", "names nothing"),
@@ -44,14 +47,21 @@ def test_an_address_is_taken_apart(text, address):
         ("ssh://pi@-oProxyCommand", "is no host name"),
         ("ssh://a b", "is no host name"),
         ("ssh://$(touch x)", "is no host name"),
-        ("ssh://host:port", "Port could not be cast"),
-        ("ssh://host:99999", "Port out of range"),
+        ("ssh://host:port", "`port` is no port"),
+        ("ssh://host:99999", "`99999` is no port, a number up to 65535"),
+        ("ssh://pi@[fe80::1]:abc", "`abc` is no port"),
         ("ssh://host/folder", "nothing may stand behind"),
     ],
 )
 def test_what_is_no_address_is_refused(text, problem):
     with pytest.raises(UsageError, match=problem.replace("$", r"\$").replace("(", r"\(")):
         parse(text)
+
+
+def test_an_ipv6_address_without_brackets_is_told_where_they_go():
+    with pytest.raises(UsageError) as raised:
+        parse("ssh://fe80::1")
+    assert raised.value.hint == "an IPv6 address stands in brackets: ssh://[fe80::1]"
 
 
 @pytest.mark.parametrize(

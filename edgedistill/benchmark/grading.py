@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from edgedistill import bundle_manifest, bundle_texts, choice, publishing
+from edgedistill.benchmark.load import FULL
 from edgedistill.benchmark.run import Found
 from edgedistill.bundle_manifest import Manifest
 from edgedistill.errors import IntegrityError, UsageError
@@ -21,8 +22,8 @@ _CARD = "MODEL_CARD.md"
 def into_bundle(folder: Path, found: Found) -> Manifest:
     """The manifest with the benchmark's figures, written; the model card's budgets too.
 
-    What was measured on the target stays where this run was under an emulator or on another device: that is told beside
-    it, as `elsewhere`.
+    What was measured on the target stays where this run was under an emulator or on another device, and so does what a
+    full run found where this one was quick: that is told beside it, as `elsewhere`.
     """
     manifest = bundle_manifest.read(folder)
     run = {
@@ -33,8 +34,12 @@ def into_bundle(folder: Path, found: Found) -> Manifest:
         "latency": _with_answer_ms(found.latency, manifest),
         "memory_mib": found.memory_mib,
     }
-    is_less = _is_of_target(manifest.chosen.get("latency")) and not _is_of_target(found.latency)
-    return _written(folder, manifest, {"elsewhere": run} if is_less else {**_figures(manifest, run), "elsewhere": None})
+    before, now = _worth(manifest.chosen.get("latency")), _worth(found.latency)
+    if now >= before:
+        return _written(folder, manifest, {**_figures(manifest, run), "elsewhere": None})
+    what = "quick" if now[0] == before[0] else "emulated" if run["evidence"] == "emulated" else "of another device"
+    say(f"  the figures stay{_told(manifest.benchmark)}: this run is {what}, and is told beside them")
+    return _written(folder, manifest, {"elsewhere": run})
 
 
 def published(folder: Path) -> Manifest | None:
@@ -54,8 +59,13 @@ def carry_over(folder: Path, earlier: Manifest | None) -> Manifest | None:
     if not (earlier and earlier.benchmark and earlier.chosen["sha256"] == manifest.chosen["sha256"]):
         return None
     run = earlier.benchmark
-    say(f"  the model is the same: what was {run['evidence']} on {run['where']} on {run['when'][:10]} stays")
+    say(f"  the model is the same: the figures stay{_told(run)}")
     return _written(folder, manifest, {**_figures(manifest, run), "elsewhere": earlier.elsewhere})
+
+
+def _told(run: dict[str, Any] | None) -> str:
+    """`, measured on ssh://pi@board on 2026-11-21`; empty for those of a build."""
+    return f", {run['evidence']} on {run['where']} on {run['when'][:10]}" if run else ""
 
 
 def _figures(manifest: Manifest, run: dict[str, Any]) -> dict[str, Any]:
@@ -81,9 +91,13 @@ def regraded(manifest: Manifest, latency: dict[str, Any], memory: dict[str, Any]
     return tuple(graded.get(budget["name"], budget) for budget in manifest.budgets)
 
 
-def _is_of_target(latency: dict[str, Any] | None) -> bool:
-    """Whether it was measured on a device of the target's kind."""
-    return bool(latency and latency["evidence"] == "measured" and not latency["conditions"].get("other_device"))
+def _worth(latency: dict[str, Any] | None) -> tuple[bool, bool]:
+    """Whether it was measured on a device of the target's kind, then whether in full: the larger one stays."""
+    if not latency:
+        return False, False
+    conditions = latency["conditions"]
+    is_of_target = latency["evidence"] == "measured" and not conditions.get("other_device")
+    return is_of_target, conditions.get("extent") == FULL.name
 
 
 def _with_answer_ms(latency: dict[str, Any], manifest: Manifest) -> dict[str, Any]:

@@ -9,7 +9,7 @@
     {"kind": "peer", …}      llama-bench
 
 It lies beside the bundle, which is sealed: `….new.jsonl` until bundle and report hold what was found (`finish`), then
-`….jsonl`, in the place of the run before.
+`….jsonl`, in the place of the run before. A quick run has files of its own.
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ from __future__ import annotations
 import json
 import re
 import time
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+from edgedistill import locks
 from edgedistill.files import publish, write_rows
 
 KEPT_S = 24 * 3600.0
@@ -33,7 +35,7 @@ class Journal:
         """Go on with the rows of an equal run that was to come to `to` and was cut, else begin anew."""
         self.path = going(to)
         self.rows = _cut_run(self.path, run)
-        self.resumed = len(self.of("request"))
+        self.resumed = len(self.measured)
         """Requests that an earlier, cut run has measured already."""
         write_rows(self.path, self.rows)  # also where they are all kept: a kill may have left half a line
         if self.rows:
@@ -52,6 +54,16 @@ class Journal:
         """The rows of a kind, without the word itself."""
         return [{key: value for key, value in row.items() if key != "kind"} for row in self.rows if row["kind"] == kind]
 
+    @property
+    def measured(self) -> list[dict[str, Any]]:
+        """The requests that count. Those of a sustained phase that was cut are made again."""
+        return [row for row in self.of("request") if row["phase"] == "measured"]
+
+    def told(self) -> str:
+        """What the next run goes on with: `1,204 requests and 24 golden cases`; empty where that is nothing."""
+        counts = {"request": len(self.measured), "golden case": len(self.of("case"))}
+        return " and ".join(f"{n:,} {name}{'s' if n > 1 else ''}" for name, n in counts.items() if n)
+
     def drop(self, **values: Any) -> None:
         """Forget rows, e.g. of a phase that has to be in one piece."""
         self.rows = [row for row in self.rows if any(row.get(key) != value for key, value in values.items())]
@@ -63,10 +75,17 @@ class Journal:
         write_rows(self.path, self.rows)
 
 
-def place(bundle: Path, address: str) -> Path:
-    """Where a finished run lies: beside the bundle, `dist/quickstart-rpi5.bench/ssh-pi@bench.jsonl`."""
+def place(bundle: Path, address: str, *, is_quick: bool = False) -> Path:
+    """Where a finished run lies: beside the bundle, `dist/quickstart-rpi5.bench/ssh-pi@bench.jsonl`, or `…-quick.jsonl`
+    for one that is not to end a full one.
+    """
     plain = re.sub(r"[^\w.@]+", "-", address).strip("-")
-    return bundle.with_name(f"{bundle.name}.bench") / f"{plain}.jsonl"
+    return bundle.with_name(f"{bundle.name}.bench") / f"{plain}{'-quick' if is_quick else ''}.jsonl"
+
+
+def held(bundle: Path, address: str) -> AbstractContextManager[None]:
+    """One benchmark of a bundle at an address at a time, until its rows are finished; others wait and say so."""
+    return locks.held(place(bundle, address).with_suffix(".lock"), f"a benchmark of {bundle.name} at {address}")
 
 
 def going(to: Path) -> Path:

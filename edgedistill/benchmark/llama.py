@@ -18,9 +18,10 @@ from edgedistill.benchmark.served import Keep, Times
 from edgedistill.bundle_manifest import Manifest
 from edgedistill.devices import exits
 from edgedistill.devices.faults import TookTooLong
+from edgedistill.devices.push import sending
 from edgedistill.errors import DeviceError, StageFailed, UsageError
 from edgedistill.golden import GoldenCase
-from edgedistill.log import progress, say
+from edgedistill.log import say
 from edgedistill.parity import Parity
 from edgedistill.sections import Requests
 from edgedistill.server import Server
@@ -40,8 +41,6 @@ for file in $(grep -ls -- --alias /proc/[0-9]*/cmdline); do
 done
 :"""
 """Every process whose command has an alias: its number, and its words."""
-_FORGET = "echo 5 >/proc/$1/clear_refs"
-"""Linux: the most memory that a process ever had is from now on what it has now."""
 _SAMPLING = ("temperature", "top_k", "top_p", "min_p", "repeat_penalty")
 
 PEER_PROMPT, PEER_ANSWER, PEER_REPEATS = 512, 128, 3
@@ -70,8 +69,12 @@ def push(device: Device, folder: Path, manifest: Manifest, programs: Path) -> Pu
     programs  folder of llama-server and llama-bench, built for the device
     """
     files = [*programs_of(programs), folder / manifest.model, folder / "chat_template.jinja"]
-    with progress("push, bytes", sum(file.stat().st_size for file in files)) as advance:
-        return Pushed(*(device.push(file, file.name, progress=advance) for file in files))
+    return Pushed(*(_pushed(device, file) for file in files))
+
+
+def _pushed(device: Device, file: Path) -> str:
+    with sending(file) as advance:
+        return device.push(file, file.name, progress=advance)
 
 
 def programs_of(folder: Path) -> list[Path]:
@@ -81,11 +84,18 @@ def programs_of(folder: Path) -> list[Path]:
 
 @contextmanager
 def serving(
-    device: Device, pushed: Pushed, *, context: int, threads: int | None, sampling: dict[str, Any]
+    device: Device,
+    pushed: Pushed,
+    *,
+    context: int,
+    threads: int | None,
+    sampling: dict[str, Any],
+    log: str = "llama-server.log",
 ) -> Iterator[LlamaServer]:
     """llama-server with the bundle's model, loaded and healthy; it is gone when the block ends.
 
     sampling  of the bundle: what every request is asked with
+    log       its name on the device: of each process another one, in which only that one says where it listens
     Raises    DeviceError when it does not start, or is not healthy in time
     """
     options = ["--model", pushed.model, "--jinja", "--chat-template-file", pushed.template]
@@ -93,10 +103,10 @@ def serving(
     # One conversation at a time, as in an app; a second copy of the cache would count as the model's memory.
     options += ["--parallel", "1", "--cache-ram", "0", "--host", "127.0.0.1", "--port", "0"]
     # Others may run the same program, even from the same file; the work folder is nobody else's.
-    process = device.start([pushed.server, *options, "--alias", device.folder], log="llama-server.log")
+    process = device.start([pushed.server, *options, "--alias", device.folder], log=log)
     try:
         with device.forward(_port(process)) as port:
-            server = LlamaServer(device, process, port, sampling)
+            server = LlamaServer(process, port, sampling)
             server.check_health()
             server.pid = _pid(device, device.folder)
             yield server
@@ -132,13 +142,13 @@ def _pid(device: Device, mark: str) -> int | None:
 class LlamaServer:
     """See `served.Served`."""
 
-    def __init__(self, device: Device, process: Process, port: int, sampling: dict[str, Any]) -> None:
-        self._device, self._process = device, process
+    def __init__(self, process: Process, port: int, sampling: dict[str, Any]) -> None:
+        self._process = process
         self._server = Server(f"http://127.0.0.1:{port}", None, Requests(tries=1, timeout_s=ANSWER_LIMIT_S))
         self._sampling = {name: sampling[name] for name in _SAMPLING if name in sampling}
         self._properties: dict[str, Any] = {}
         self.pid: int | None = None
-        self.name = self.memory = "llama-server"
+        self.name, self.memory = "llama-server", "peak of llama-server"
 
     def check_health(self) -> None:
         """Raises DeviceError when it is not healthy."""
@@ -151,14 +161,7 @@ class LlamaServer:
         self, cases: Sequence[GoldenCase], limits: Limits, known: Mapping[str, dict[str, Any]], keep: Keep
     ) -> Parity:
         heard = Replay(self._post, self._properties, cases, limits.max_tokens, known, keep)
-        found = rules.check(cases, heard, limits)
-        self._forget_peak()
-        return found
-
-    def _forget_peak(self) -> None:
-        """An app never asks for the probabilities that the golden cases take, and they are in the server's memory."""
-        is_done = self.pid and self._device.run(["sh", "-c", _FORGET, "sh", str(self.pid)], timeout=60).code == 0
-        self.memory = f"peak of llama-server{'' if is_done else ', golden cases included'}"
+        return rules.check(cases, heard, limits)
 
     def ask(self, ids: Sequence[int], new_tokens: int) -> Times:
         body = {"prompt": list(ids), "n_predict": new_tokens, "ignore_eos": True, "cache_prompt": False}

@@ -34,10 +34,19 @@ class Extent:
     """Requests that a slow device makes too."""
     load_s: float
     """From the first measured request to the end of the sustained phase; 0 for none."""
+    is_quick: bool = False
 
 
 FULL = Extent("full", warm_up=2, requests=100, seconds=60.0, least=10, load_s=300.0)
-QUICK = Extent("quick: fewer than 100 requests, no sustained phase", 2, requests=20, seconds=10.0, least=5, load_s=0.0)
+QUICK = Extent(
+    "quick: fewer than 100 requests, no sustained phase",
+    warm_up=2,
+    requests=20,
+    seconds=10.0,
+    least=5,
+    load_s=0.0,
+    is_quick=True,
+)
 
 
 class Load:
@@ -73,7 +82,7 @@ class Load:
         Raises  DeviceError when others begin to use the device, or its governor is changed; what was measured since the
                 look before that is forgotten
         """
-        rows = [row for row in self._kept.of("request") if row["phase"] == "measured"]
+        rows = self._kept.measured
         took, done = sum(row["prompt_ms"] + row["decode_ms"] for row in rows) / 1000, len(rows)
         with progress("measure, requests", extent.requests, done) as advance:
             while done < extent.least or (done < extent.requests and took < extent.seconds):

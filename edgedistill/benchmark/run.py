@@ -71,10 +71,10 @@ def benchmark(
         settings = {**made.conditions, "extent": extent.name, "warm_up": extent.warm_up}
         facts = made.facts
         same = {**settings, "machine": facts.machine, "cpu": facts.cpu, "governor": facts.governor}
-        raw = journal.place(folder, address)
+        raw = journal.place(folder, address, is_quick=extent.is_quick)
         kept = Journal(raw, {**same, "edgedistill": versions.of_package("edgedistill")})
-        if kept.resumed:
-            say(f"going on with {kept.resumed} requests of a run that was cut")
+        if known := kept.told():
+            say(f"going on with {known} of a run that was cut")
         with _told_what_is_kept(kept):
             parity = _measure(made, extent, kept, anyway)
     return Found(
@@ -96,8 +96,9 @@ def _measure(made: Setup, extent: Extent, kept: Journal, anyway: bool) -> Parity
     for look in looks:
         kept.add("state", phase="before", load_s=0.0, **asdict(look))
     cases = golden.from_rows(list(read_rows(made.folder / "golden.jsonl")))
-    with made.serving(pushed) as server:
+    with made.serving(pushed, "golden-cases") as server:
         parity = _replay(server, cases, made.manifest, kept)
+    with made.serving(pushed, "requests") as server:  # a fresh process: what the golden cases took is not in its peak
         kept.add("parity", runtime=server.name, memory=server.memory, **parity.line())
         busiest = None if anyway else BUSY_SHARE * cores
         load = Load(server, watching, kept, made.prompts(cases), made.new_tokens, busiest)
@@ -163,10 +164,10 @@ def _told_what_is_kept(kept: Journal) -> Iterator[None]:
     try:
         yield
     except (EdgeDistillError, KeyboardInterrupt) as error:
-        count = len(kept.of("request"))
-        what = f"{count} requests are kept in {kept.path}; the same command goes on with them"
-        if isinstance(error, KeyboardInterrupt):
-            error.add_note(what)
-        elif isinstance(error, DeviceError) and count:
-            error.hint = f"{error.hint}\n      {what}".strip()
+        if told := kept.told():
+            what = f"kept in {kept.path}: {told}; the same command goes on with that"
+            if isinstance(error, KeyboardInterrupt):
+                error.add_note(what)
+            elif isinstance(error, DeviceError):
+                error.hint = f"{error.hint}\n      {what}".strip()
         raise

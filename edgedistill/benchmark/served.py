@@ -41,14 +41,13 @@ class Served(Protocol):
     """Program and build, for the reader."""
     pid: int | None
     """Its process on the device; None where it is not known."""
-
     memory: str
-    """What the most memory that its process ever had is the memory of, after `replay`."""
+    """What the most memory that its process ever had is the memory of."""
 
     def replay(
         self, cases: Sequence[GoldenCase], limits: Limits, known: Mapping[str, dict[str, Any]], keep: Keep
     ) -> Parity:
-        """The golden cases, see `limits.check`. The peak of the process's memory begins anew behind them.
+        """The golden cases, see `limits.check`. They leave the process more memory than an app's requests do.
 
         known  what `keep` was given in an equal run that was cut, by the case's id: it is not asked again
         """

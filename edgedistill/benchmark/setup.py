@@ -62,13 +62,17 @@ class Setup:
     def push(self) -> Pushed | None:
         return llama.push(self.device, self.folder, self.manifest, self.programs) if self.programs else None
 
-    def serving(self, pushed: Pushed | None) -> AbstractContextManager[Served]:
-        """The model, answering with the bundle's own settings: context, threads, template, sampling."""
+    def serving(self, pushed: Pushed | None, what: str) -> AbstractContextManager[Served]:
+        """The model, answering with the bundle's own settings: context, threads, template, sampling.
+
+        what  the process is for, a word in the name of its log
+        """
         if pushed is None:
             model, format_name = self.folder / self.manifest.model, self.manifest.chosen["format"]
             return genai.serving(model, format_name, context=self.context, threads=self.threads)
         sampling = read_json(self.folder / "sampling.json")
-        return llama.serving(self.device, pushed, context=self.context, threads=self.threads, sampling=sampling)
+        how = {"context": self.context, "threads": self.threads, "sampling": sampling}
+        return llama.serving(self.device, pushed, **how, log=f"llama-server-{what}.log")
 
     def prompts(self, cases: Sequence[GoldenCase]) -> list[list[int]]:
         """Token ids of the recipe's own questions; of all cases where none is plain. All fit with their answer."""

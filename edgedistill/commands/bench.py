@@ -11,7 +11,7 @@ import click
 
 from edgedistill import bundle_manifest, transport
 from edgedistill import target as targets
-from edgedistill.benchmark import calibration, fit, grading
+from edgedistill.benchmark import calibration, fit, grading, journal
 from edgedistill.benchmark.load import FULL, QUICK
 from edgedistill.benchmark.run import Found, benchmark
 from edgedistill.bundle_manifest import MANIFEST, Manifest
@@ -43,9 +43,16 @@ def measured(
 
     Until all of that is there the run does not count as finished: the next one goes on with what was measured.
     """
+    check_address(address, fit.target_of(bundle_manifest.read(folder)))
+    with journal.held(folder, address):
+        return _measured(folder, address, quick, keep, anyway, is_measured_required)
+
+
+def _measured(
+    folder: Path, address: str, quick: bool, keep: bool, anyway: bool, is_measured_required: bool
+) -> tuple[Report, Found]:
     started, begun = datetime.now(UTC), time.monotonic()
     manifest = bundle_manifest.read(folder)
-    check_address(address, fit.target_of(manifest))
     beside = folder.with_name(f"{folder.name}.report")
     earlier = _earlier(beside.with_name(f"{beside.name}.json"), manifest)
     found = benchmark(folder, address, QUICK if quick else FULL, keep=keep, anyway=anyway)

@@ -14,6 +14,7 @@ import click
 from edgedistill import build as line
 from edgedistill import recipe as recipes
 from edgedistill import target as targets
+from edgedistill import transport
 from edgedistill.benchmark import grading
 from edgedistill.bundle_manifest import MANIFEST
 from edgedistill.commands import bench
@@ -58,7 +59,7 @@ def run(
     alone = {"student": student, "chat_template": chat_template, "text": text}
     made = recipes.asked(recipe, overrides, device_of.default_recipe, **alone)
     if device:
-        bench.check_address(device, device_of)
+        _look_at(device, device_of)
     for option, name in (("--until", until), ("--fresh", fresh)):
         _check_stage(option, name, made)
     store = Store(runs, fresh=fresh, until=until, on_step=lambda step: say(terminal.step_line(step)))
@@ -102,6 +103,13 @@ def run(
         refused.hint = f"{refused.hint}\n      {kept(store, again)}"
         raise refused
     return report.exit_code
+
+
+def _look_at(device: str, target: targets.Target) -> None:
+    """Whether the device is there, before hours are spent. Raises UsageError, DeviceError."""
+    bench.check_address(device, target)
+    with transport.open_device(device) as opened:
+        say(f"device   {opened.facts().model or device} is there")
 
 
 def _check_stage(option: str, name: str | None, made: Recipe) -> None:

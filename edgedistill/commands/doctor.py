@@ -19,6 +19,7 @@ import click
 from edgedistill import table
 from edgedistill.errors import UsageError
 from edgedistill.toolchain import llama_cpp
+from edgedistill.transports.qemu import EMULATORS
 
 PINNED = f"{llama_cpp.PACKAGE}=={llama_cpp.VERSION}"
 MIN_DISK_GIB = 2
@@ -34,7 +35,8 @@ class Finding:
 
     what: str
     status: str
-    """`ok`, `note` (works, but slowly or only just) or `MISSING` (a build would fail)."""
+    """`ok`, `optional` (not here, and a build does without), `note` (works, but slowly or only just) or `MISSING` (a
+    build would fail)."""
     found: str
     todo: str = ""
 
@@ -64,6 +66,9 @@ def examine(runs: Path) -> Iterator[Finding]:
     yield _folder("cache folder", llama_cpp.cache_folder(), 1, "set XDG_CACHE_HOME to a folder that can be written")
     yield _cores()
     yield _memory()
+    yield _program("ssh", ("ssh",), "for boards and computers elsewhere, `--device ssh://user@host`")
+    yield _program("adb", ("adb",), "for Android phones, `--device adb`")
+    yield _program("qemu-aarch64", EMULATORS, "to try Arm programs on this machine, `--device qemu://cortex-a76`")
 
 
 def _python() -> Finding:
@@ -152,3 +157,9 @@ def _memory() -> Finding:
         todo = f"recipe quickstart takes up to {MIN_MEMORY_GIB} GiB; end other programs"
         return Finding("memory", "note", f"{free_gib:.1f} GiB free", todo)
     return Finding("memory", "ok", f"{free_gib:.1f} GiB free")
+
+
+def _program(what: str, names: tuple[str, ...], purpose: str) -> Finding:
+    """A way to devices. Whoever has no such device needs none."""
+    found = next(filter(None, map(shutil.which, names)), None)
+    return Finding(what, "ok" if found else "optional", f"{found or 'not here'}; {purpose}")

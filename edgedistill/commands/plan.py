@@ -63,7 +63,7 @@ def run(
     """Print stages, cost and fit. 1 when no quantization of the student fits the target, else 0."""
     device = targets.load(target)
     alone = {"student": student, "chat_template": chat_template, "text": text}
-    made = recipes.asked(recipe, overrides, device.default_recipe, **alone)
+    made = inputs.for_target(recipes.asked(recipe, overrides, device.default_recipe, **alone), device)
     named = accelerator or made.cost.accelerator
     on = accelerators.find(named) if named else None
     store = Store(runs, dry=True)

@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from edgedistill.errors import UsageError
+from edgedistill.log import say
 from edgedistill.predictor import memory, parameters, quants, rows
 from edgedistill.predictor import predict as predictor
 from edgedistill.predictor.estimate import Estimate
@@ -38,6 +39,8 @@ def _one(as_json: bool, **options: Any) -> int:
 
     device = targets.load(options["target"])
     work = _work(options, device.threads, device.backend)
+    for guess in targets.guesses(device):
+        say(f"{device.name}: {guess}")
     peak = memory.peak_mib(options["file_bytes"] or work.read_bytes, work.cache_bytes_per_token * options["context"])
     usable = device.usable_ram_mib
     lacking = memory.shortfall(peak, usable.value, device.name) if usable else ""
@@ -57,10 +60,13 @@ def _one(as_json: bool, **options: Any) -> int:
 def _work(options: Mapping[str, Any], threads: int | None, backend: str) -> Work:
     kind = quants.family(options["quant"])
     if kind is None:
-        raise UsageError(f"unknown quantization `{options['quant']}`", f"known kinds: {', '.join(quants.BITS)}")
+        near = quants.near(options["quant"])
+        raise UsageError(f"unknown quantization `{options['quant']}`{near}", f"known kinds: {', '.join(quants.BITS)}")
     active = options["active_params"] or options["params"]
-    if active > options["params"]:
-        raise UsageError(f"--active-params {active:g} is more than --params {options['params']:g}")
+    for less, more in (("active_params", "params"), ("prompt_tokens", "context")):
+        if (options[less] or 0) > options[more]:
+            flags = [f"--{name.replace('_', '-')} {options[name]:,.0f}" for name in (less, more)]
+            raise UsageError(" is more than ".join(flags))
     guess = Work.cache_bytes_per_token * min(1.0, options["params"] / 1e9)
     return Work(
         quant=kind,
@@ -135,7 +141,7 @@ def _page(title: str, found: Speed, peak: Estimate, work: Work) -> list[str]:
         f"first token  {_range(found.first_token_ms)} ms{prompt}",
         *lines,
         f"by           {parameters.BASIS.get(found.basis, found.basis)}",
-        f"naive rule   {f'{naive:.3g} tok/s, one read rate per chip' if naive else '-'}",
+        f"naive rule   {f'{_number(naive)} tok/s, one read rate per chip' if naive else '-'}",
     ]
 
 
@@ -146,4 +152,9 @@ def _line(found: Speed) -> str:
 
 
 def _range(found: Estimate | None) -> str:
-    return f"{found.value:,.4g} ({found.low:,.4g} to {found.high:,.4g})" if found else "-"
+    return f"{_number(found.value)} ({_number(found.low)} to {_number(found.high)})" if found else "-"
+
+
+def _number(value: float) -> str:
+    """Four digits, or all of them: never an exponent."""
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"

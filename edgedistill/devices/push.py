@@ -10,11 +10,12 @@ import hashlib
 import os
 import shlex
 import subprocess
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
+from edgedistill import log
 from edgedistill.devices import architecture
 from edgedistill.devices.facts import free_bytes
 from edgedistill.devices.faults import AGAIN, ROOM, CommandFailed, Corrupted, DiskFull, WrongArchitecture
@@ -95,6 +96,28 @@ def push(device: ShellDevice, local: Path, name: str, progress: Callable[[int], 
     if result.code:
         raise _not_whole(device, folder, name, size, result)
     return f"{folder}/{name}"
+
+
+@contextmanager
+def sending(file: Path) -> Iterator[Callable[[int], None]]:
+    """What `push` tells its progress to: a bar from the first byte on that is sent. What is there already is told
+    before that, and has no speed; where that is everything, there is no bar.
+    """
+    there: int | None = None
+    bar: Callable[[int], None] | None = None
+    with ExitStack() as shown:
+
+        def advance(count: int) -> None:
+            nonlocal there, bar
+            if there is None:
+                there = count
+                return
+            if bar is None and count:
+                bar = shown.enter_context(log.progress(f"push {file.name}, bytes", file.stat().st_size, there))
+            if bar:
+                bar(count)
+
+        yield advance
 
 
 def check_architecture(device: ShellDevice, local: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 
 BITS = {
@@ -19,21 +20,31 @@ _OLLAMA_Q4_0 = ("llama2:", "qwen:1.8b", "phi3:", "tinyllama:", "mistral:7b")
 
 
 def family(quant: str, model: str = "") -> str | None:
-    """`Q4_K_M` -> `Q4_K`, `w8a8` -> `int8`; None for a name that says nothing."""
-    name = quant.removeprefix("UD-")
+    """`Q4_K_M` and `q4_k_m` -> `Q4_K`, `w8a8` -> `int8`; None for a name that says nothing."""
+    name = re.sub(r"^UD-", "", quant, flags=re.IGNORECASE)
     if name == "ollama-default":
         return "Q4_0" if model.lower().startswith(_OLLAMA_Q4_0) else "Q4_K"
     if name == "Q40" or name.startswith(("Q4 (", "Q4_0_")):
         return "Q4_0"
-    if (tag := re.search(r"\((Q\d_K)\w* label\)", name)) or (tag := re.match(r"(Q\d_K|Q\d_\d|B?F16|F32)", name)):
-        return tag[1]
-    if tag := re.match(r"(IQ\d|W[24])\b|(IQ\d)_", name):
+    if (tag := re.search(r"\((Q\d_K)\w* label\)", name)) or (tag := _LLAMA_CPP.match(name)):
+        return tag[1].upper() if tag[1].upper() in BITS else None
+    if tag := re.match(r"(W[24])\b", name):
         # Before `w4a16`: T-MAC's W4 and W2 are written with a capital letter and nothing after it.
-        return tag[1] or tag[2]
+        return tag[1]
     if re.search(r"w8|q8|int8", name.lower()):
         return "int8"
     return "int4" if re.search(r"w4|q4f32|int4|4-bit", name.lower()) else None
 
+
+def near(quant: str) -> str:
+    """The kind that an unknown name may mean, as a question; nothing where none is like it."""
+    kinds = {kind.upper(): kind for kind in BITS}
+    found = difflib.get_close_matches(quant.upper(), kinds, n=1)
+    return f" (did you mean `{kinds[found[0]]}`?)" if found else ""
+
+
+_LLAMA_CPP = re.compile(r"(Q\d_K|Q\d_\d|B?F16|F32|IQ\d(?=_|\b))", re.IGNORECASE)
+"""Its types, in whichever letters."""
 
 _COMPARABLE = {"int4": "Q4_0", "int8": "Q8_0"}
 """Integers in blocks with a scale, as ONNX files have them -> llama.cpp's type of the same shape."""

@@ -11,22 +11,24 @@ TIMES_HEAD = ("time", "p50", "p90", "p99", "")
 
 
 def runs(report: Report) -> list[OnDevice]:
-    """The one that the figures are of, and a later one that was not on the target."""
+    """The one that the figures are of, and a later one that does not replace it."""
     return [run for run in (report.benchmark, report.elsewhere) if run]
 
 
 def title(run: OnDevice) -> str:
     """Heading of its section."""
-    if run.evidence == "emulated":
-        return "On an emulated device"
-    return "On another device" if run.latency.conditions.get("other_device") else "On the device"
+    found = run.latency.conditions
+    other = "On another device" if found.get("other_device") else "On the device"
+    where = "On an emulated device" if run.evidence == "emulated" else other
+    return f"{where}, quick run" if str(found["extent"]).startswith("quick") else where
 
 
-def headline(run: OnDevice) -> str:
+def headline(report: Report, run: OnDevice) -> str:
     """`measured on ssh://pi@board on 2026-11-21: 100 requests after 5 to warm up, full`"""
     found = run.latency.conditions
     asked = f"{found['runs']} requests after {found['warm_up']} to warm up, {found['extent']}"
-    return f"{run.evidence} on {run.where} on {run.when[:10]}: {asked}"
+    stays = "; it changes no figure above" if run is report.elsewhere else ""
+    return f"{run.evidence} on {run.where} on {run.when[:10]}: {asked}{stays}"
 
 
 def times(run: OnDevice) -> list[tuple[str, ...]]:
@@ -66,6 +68,7 @@ def conditions(run: OnDevice) -> list[tuple[str, str]]:
         ("clock", _ends(found, "clock_mhz_lowest", "clock_mhz_median", "lowest {} MHz, median {} MHz")),
         ("governor", found.get("governor")),
         ("power", found.get("power")),
+        ("not told", _not_told(found)),
         ("figures", found.get("throttled") and found.get("figures_of")),
         ("OTHER DEVICE", found.get("other_device")),
         ("THROTTLED", _throttled(found)),
@@ -106,6 +109,13 @@ def _peer(found: dict[str, Any]) -> str:
 def _ends(found: dict[str, Any], one: str, other: str, said: str) -> str:
     ends = found.get(one), found.get(other)
     return said.format(*(f"{end:,.0f}" for end in ends)) if ends[0] and ends[1] else ""
+
+
+def _not_told(found: dict[str, Any]) -> str:
+    """`by the device: temperature, clock`"""
+    told = {"temperature": "temperature_c_first", "clock": "clock_mhz_median"}
+    missing = [name for name in ("temperature", "clock", "governor", "power") if not found.get(told.get(name, name))]
+    return f"by the device: {', '.join(missing)}" if missing else ""
 
 
 def _throttled(found: dict[str, Any]) -> str:

@@ -34,7 +34,8 @@ def page(report: Report, lineage: dict[str, str]) -> str:
         parts += words.fitted(report)
         parts += [words.CONTEST] if words.is_contest(report) else []
     for run in bench.runs(report):
-        parts += [f"## {bench.title(run)}", f"{bench.headline(run)}.", table(bench.TIMES_HEAD, bench.times(run))]
+        parts += [f"## {bench.title(run)}", f"{bench.headline(report, run)}."]
+        parts.append(table(bench.TIMES_HEAD, bench.times(run)))
         parts.append(table(("", ""), bench.conditions(run)))
     if report.alignment:
         parts += ["## How the teacher was aligned", words.alignment(report.alignment), _curve(report.alignment)]

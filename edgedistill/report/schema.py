@@ -319,7 +319,7 @@ class Report(Section):
     benchmark: OnDevice | None = None
     """The run that the chosen candidate's figures are of."""
     elsewhere: OnDevice | None = None
-    """A later one under an emulator or on another device: it changes no figure that was measured on the target."""
+    """A later one under an emulator or on another device, or a quick one after a full one: it changes no figure."""
     bundle: BundleLine | None = None
 
     @property

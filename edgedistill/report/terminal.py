@@ -43,7 +43,7 @@ def page(report: Report) -> Iterator[str]:
         yield _student(report.student)
     for run in bench.runs(report):
         yield ""
-        yield from _on_device(run)
+        yield from _on_device(report, run)
 
 
 def _budgets(report: Report) -> list[str]:
@@ -68,11 +68,11 @@ def _candidates(report: Report) -> list[str]:
     return [*made, f"{table.INDENT}~ {estimated}, not measured on the device"] if estimated else made
 
 
-def _on_device(run: OnDevice) -> list[str]:
+def _on_device(report: Report, run: OnDevice) -> list[str]:
     """Percentiles, then one line for each condition."""
     rows = table.lines(bench.TIMES_HEAD, bench.times(run), right=("p50", "p90", "p99"))
     told = [f"{table.INDENT}{name:<12} {said}" for name, said in bench.conditions(run)]
-    return [f"{table.INDENT}{bench.headline(run)}", *rows, "", *told]
+    return [f"{table.INDENT}{bench.headline(report, run)}", *rows, "", *told]
 
 
 def _student(student: StudentLine) -> str:

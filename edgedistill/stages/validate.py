@@ -122,11 +122,8 @@ def timed(
     with transport.open_device("local") as device:
         facts = device.facts().conditions("local")
         raw = latency.measure(device, file, asked, context=context, threads=threads, format_name=candidate.format)
-    for reason in latency.noisy_because(raw):
-        say(
-            f"  warning: {candidate.quant}: {reason}; the times are worse than those of a quiet machine; "
-            "`--fresh validate` measures again"
-        )
+    if reasons := latency.noisy_because(raw):
+        say(f"  warning: {candidate.quant}: {'; '.join(reasons)}; `--fresh validate` measures again on a quiet machine")
     return latency.measured_lines(raw, facts, threads)
 
 

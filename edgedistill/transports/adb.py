@@ -78,6 +78,7 @@ class Adb(ShellDevice):
 def fault_of(address: Address, errors: str) -> NotReached:
     """What adb's last words mean."""
     words = " ".join(" ".join(line for line in errors.splitlines() if not line.startswith("*")).split())
+    words = re.sub(r"^((adb|error): )+", "", words)
     if "unauthorized" in words:
         return LoginRefused(
             f"{address} has not allowed this computer", "unlock the phone and accept the question about USB debugging"

@@ -14,7 +14,7 @@ from edgedistill.benchmark import load, run
 from edgedistill.bundle_manifest import open_bundle
 from edgedistill.cli import cli
 from edgedistill.commands import bench
-from edgedistill.errors import DeviceError
+from edgedistill.errors import DeviceError, EdgeDistillError
 from edgedistill.files import sha256_of
 from edgedistill.toolchain import runtime
 
@@ -65,3 +65,11 @@ def test_the_report_of_a_build_says_what_was_found_on_the_device(asked, monkeypa
     failed = CliRunner().invoke(cli, asked, standalone_mode=False)
     assert isinstance(failed.exception, DeviceError) and failed.exception.exit_code == 3
     assert f"go on with `edgedistill bench {bundle} --device local`" in failed.exception.hint
+
+
+def test_a_device_that_is_not_there_is_told_before_anything_is_built(tiny_llama, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    asked = ["build", "--target", "rpi5", "--student", str(tiny_llama), "--device", f"replay://{tmp_path / 'no.tape'}"]
+    failed = CliRunner().invoke(cli, asked, standalone_mode=False)
+    assert isinstance(failed.exception, EdgeDistillError), failed.exception
+    assert "no.tape" in str(failed.exception) and not (tmp_path / "runs").exists()

@@ -5,7 +5,9 @@ is tested where the real runtimes run.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -96,6 +98,25 @@ def test_a_report_that_cannot_be_read_stops_it_before_anything_is_measured(gguf_
     with pytest.raises(UsageError, match="is not a report of schema"):
         ask(str(gguf_bundle))
     assert not asked and open_bundle(gguf_bundle) == before
+
+
+def test_two_benchmarks_of_a_bundle_at_one_address_follow_each_other(gguf_bundle, measures, monkeypatch, capsys):
+    measures()
+    found, finish, seen = bench.benchmark, journal.finish, []
+
+    def slow(*given: Any, **how: Any) -> Found:
+        seen.append("begun")
+        time.sleep(0.5)
+        return found(*given, **how)
+
+    monkeypatch.setattr(bench, "benchmark", slow)
+    monkeypatch.setattr(journal, "finish", lambda to: [finish(to), seen.append("finished")])
+    how = {"keep": False, "anyway": False}
+    with ThreadPoolExecutor(2) as both:
+        runs = [both.submit(bench.measured, gguf_bundle, "local", quick=quick, **how) for quick in (False, True)]
+    assert [run.exception() for run in runs] == [None, None]
+    assert seen == ["begun", "finished", "begun", "finished"]
+    assert "waiting: another process is working on a benchmark of tiny-host at local" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,32 @@ def test_what_was_measured_stays_beside_what_was_emulated_later(gguf_bundle, fou
     assert again.elsewhere is None, "the device itself has the last word"
 
 
+QUICK = "quick: fewer than 100 requests, no sustained phase"
+
+
+def test_a_quick_run_does_not_replace_a_full_one(gguf_bundle, found, capsys):
+    before = grading.into_bundle(gguf_bundle, found(extent=QUICK))
+    assert before.benchmark is not None, "it is all there is"
+    full = grading.into_bundle(gguf_bundle, found())
+    assert full.benchmark is not None and full.elsewhere is None and not capsys.readouterr().err
+    full.benchmark["when"] = "2026-11-21T10:15:00+00:00"
+    bundle_manifest.write(gguf_bundle, full)
+    after = grading.into_bundle(gguf_bundle, found(extent=QUICK))
+    assert (after.benchmark, after.chosen, after.budgets) == (full.benchmark, full.chosen, full.budgets)
+    assert after.elsewhere is not None and after.elsewhere["latency"]["conditions"]["extent"] == QUICK
+    assert capsys.readouterr().err == (
+        "  the figures stay, measured on ssh://pi@board on 2026-11-21: this run is quick, and is told beside them\n"
+    )
+    assert grading.into_bundle(gguf_bundle, found()).elsewhere is None
+
+
+def test_a_quick_run_on_the_device_replaces_a_full_one_under_an_emulator(gguf_bundle, found):
+    grading.into_bundle(gguf_bundle, found("emulated"))
+    manifest = grading.into_bundle(gguf_bundle, found(extent=QUICK))
+    assert manifest.benchmark is not None and manifest.benchmark["evidence"] == "measured"
+    assert manifest.elsewhere is None
+
+
 def test_a_limit_missed_on_a_noisy_device_is_unproven_and_a_throttled_one_is_marked(gguf_bundle, found):
     grading.into_bundle(gguf_bundle, found(noisy="others", throttled="firmware: throttled after 60 s of load"))
     value, verdict, evidence = verdicts(gguf_bundle)["first_token_ms"]

@@ -56,6 +56,17 @@ def test_an_old_run_begins_anew(cut, monkeypatch):
     assert Journal(cut, RUN).resumed == 0
 
 
+def test_what_is_kept_is_told_without_what_is_made_again(cut):
+    again = Journal(cut, RUN)
+    assert again.told() == "2 requests"
+    again.add("case", id="system")
+    for _ in range(1202):
+        again.add("request", phase="measured")
+    again.add("request", phase="sustained")
+    assert again.told() == "1,204 requests and 1 golden case"
+    assert Journal(cut.with_name("other.jsonl"), RUN).told() == ""
+
+
 def test_a_phase_can_be_begun_again(cut):
     again = Journal(cut, RUN)
     again.add("request", phase="sustained", prompt_ms=9.0)
@@ -70,4 +81,5 @@ def test_it_lies_beside_the_bundle_under_the_devices_name(tmp_path):
     place = tmp_path / "dist/quickstart-rpi5.bench"
     assert journal.place(bundle, "ssh://pi@board:2222") == place / "ssh-pi@board-2222.jsonl"
     assert journal.place(bundle, "local").name == "local.jsonl"
+    assert journal.place(bundle, "local", is_quick=True).name == "local-quick.jsonl"
     assert journal.going(place / "ssh-pi@rpi5.local.jsonl") == place / "ssh-pi@rpi5.local.new.jsonl"

@@ -44,6 +44,8 @@ class Scripted:
         self.heard: list[str] = []
         self.dies_after, self.parity, self.dies_at_case = dies_after, parity or Parity([SAME]), dies_at_case
         self.path = Path()
+        self.processes: list[tuple[str, int, int]] = []
+        """Of each what it is for, and how many golden cases and requests it was asked."""
 
     def replay(self, cases: Sequence[Any], limits: Limits, known: Any, keep: Any) -> Parity:
         self.replayed = (len(cases), limits)
@@ -78,8 +80,10 @@ def scripted(monkeypatch, gguf_bundle) -> Any:
         served.path = going(gguf_bundle)
 
         @contextmanager
-        def serving(*_: Any) -> Iterator[Scripted]:
+        def serving(_made: Any, _pushed: Any, what: str) -> Iterator[Scripted]:
+            heard, asked = len(served.heard), len(served.asked)
             yield served
+            served.processes.append((what, len(served.heard) - heard, len(served.asked) - asked))
 
         monkeypatch.setattr(setup.Setup, "serving", serving)
         return served
@@ -120,6 +124,12 @@ def test_golden_cases_come_first_then_warm_up_then_what_counts(scripted, gguf_bu
     assert found.latency["conditions"]["memory"] == "peak of a script"
 
 
+def test_one_process_answers_the_golden_cases_and_a_fresh_one_the_requests(scripted, gguf_bundle):
+    served = scripted(Scripted())
+    benchmark(gguf_bundle, "local", EXTENT)
+    assert served.processes == [("golden-cases", 8, 0), ("requests", 0, len(served.asked))]
+
+
 def test_a_difference_ends_it_before_anything_is_timed(scripted, gguf_bundle):
     wrong = replace(SAME, difference="case system: token ids differ at position 3: expected 7, got 8")
     served = scripted(Scripted(parity=Parity([SAME, wrong])))
@@ -145,7 +155,9 @@ def test_a_cut_run_keeps_its_requests_and_the_next_one_goes_on(scripted, gguf_bu
     with pytest.raises(DeviceError, match="connection was cut") as cut:
         benchmark(gguf_bundle, "local", EXTENT)
     path = going(gguf_bundle)
-    assert len(rows(path, "request")) == 4 and f"4 requests are kept in {path}" in cut.value.hint
+    assert len(rows(path, "request")) == 4 and cut.value.hint.endswith(
+        f"kept in {path}: 4 requests and 8 golden cases; the same command goes on with that"
+    )
     again = scripted(Scripted())
     found = benchmark(gguf_bundle, "local", EXTENT)
     assert len(again.in_turn) == 2 + 6 + 1  # warm-up again, what was missing, and a last look
@@ -198,7 +210,7 @@ def test_what_disturbs_the_requests_ends_the_run_and_only_those_before_it_are_ke
     scripted(Scripted())
     with pytest.raises(DeviceError, match=said) as ended:
         benchmark(gguf_bundle, "local", EXTENT)
-    assert ended.value.exit_code == 3 and "3 requests are kept" in ended.value.hint
+    assert ended.value.exit_code == 3 and ": 3 requests and 8 golden cases;" in ended.value.hint
     monkeypatch.setattr(watch.Watch, "look", _quiet())
     scripted(Scripted())
     conditions = benchmark(gguf_bundle, "local", EXTENT).latency["conditions"]
@@ -333,7 +345,29 @@ def test_an_interrupt_says_what_is_kept(scripted, gguf_bundle):
     served.ask = lambda ids, new_tokens: (_ for _ in ()).throw(KeyboardInterrupt)
     with pytest.raises(KeyboardInterrupt) as found:
         benchmark(gguf_bundle, "local", EXTENT)
-    assert "0 requests are kept" in found.value.__notes__[0]
+    assert found.value.__notes__ == [
+        f"kept in {going(gguf_bundle)}: 8 golden cases; the same command goes on with that"
+    ]
+
+
+def test_nothing_is_said_to_be_kept_where_nothing_is(scripted, gguf_bundle):
+    served = scripted(Scripted())
+    for fault in (KeyboardInterrupt(), DeviceError("the connection was cut", "try again")):
+        served.replay = lambda *_, fault=fault: (_ for _ in ()).throw(fault)
+        with pytest.raises(type(fault)) as found:
+            benchmark(gguf_bundle, "local", EXTENT)
+        assert not hasattr(found.value, "__notes__") and getattr(found.value, "hint", "try again") == "try again"
+
+
+def test_a_quick_run_leaves_the_rows_of_a_full_one_alone(scripted, gguf_bundle):
+    scripted(Scripted(dies_after=4))
+    with pytest.raises(DeviceError, match="connection was cut"):
+        benchmark(gguf_bundle, "local", EXTENT)
+    scripted(Scripted())
+    quick = benchmark(gguf_bundle, "local", replace(EXTENT, name="quick", is_quick=True))
+    quick.finish()
+    assert quick.raw.name == "local-quick.jsonl" and quick.latency["conditions"]["resumed_requests"] is None
+    assert benchmark(gguf_bundle, "local", EXTENT).latency["conditions"]["resumed_requests"] == 4
 
 
 def test_another_architecture_is_refused_before_a_runtime_is_built(gguf_bundle, monkeypatch):

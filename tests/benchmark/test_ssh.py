@@ -70,7 +70,7 @@ def test_a_cut_connection_keeps_what_was_measured_and_sent(board, gguf_bundle, m
         patch.setattr(llama.LlamaServer, "ask", cut)
         with pytest.raises(Lost, match="was cut") as found:
             benchmark(gguf_bundle, board.address, EXTENT, anyway=True)
-    assert found.value.exit_code == 3 and f"3 requests are kept in {path}" in found.value.hint
+    assert found.value.exit_code == 3 and f"kept in {path}: 3 requests and 8 golden cases;" in found.value.hint
     board.wait_until_left()
     board.way.sent = 0
     again = benchmark(gguf_bundle, board.address, EXTENT, anyway=True)

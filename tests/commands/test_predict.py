@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import subprocess
 import sys
 
@@ -56,6 +57,19 @@ def test_for_people_it_says_what_it_rests_on_and_the_naive_rule():
     assert "one read rate per chip" in output
 
 
+def test_large_numbers_are_written_out():
+    """20,000 tokens before the answer take more than ten minutes, in ms."""
+    _, output = ask(*ONE, "--prompt-tokens", "20000", "--context", "32768")
+    assert re.search(r"first token  [\d,]+,\d{3} \([\d,]+,\d{3} to [\d,]+,\d{3}\) ms, 20,000 tokens", output)
+    assert "e+" not in output
+    _, small = ask("predict", "--target", "rpi5", "--params", "1e5", "--bytes", "1e5", "--quant", "Q4_0")
+    assert re.search(r"naive rule   \d{2,3},\d{3} tok/s", small) and "e+" not in small
+
+
+def test_a_prompt_may_fill_the_context():
+    assert ask(*ONE, "--prompt-tokens", "2048")[0] == 0
+
+
 def test_what_does_not_fit_is_refused_and_not_slow():
     code, output = ask("predict", "--target", "rpi-zero2w", "--params", "1e9", "--bytes", "6e8", "--quant", "Q4_0")
     assert code == 1
@@ -90,7 +104,10 @@ def test_every_row_of_a_table_gets_an_answer_or_a_reason(tmp_path):
     [
         (["predict"], "missing --target, --params, --bytes, --quant"),
         ([*ONE[:-1], "Q99"], "unknown quantization `Q99`"),
-        ([*ONE, "--active-params", "2e9"], "--active-params 2e.09 is more than --params"),
+        ([*ONE, "--active-params", "2e9"], "--active-params 2,000,000,000 is more than --params 1,100,000,000"),
+        ([*ONE[:-1], "Q4KM"], r"unknown quantization `Q4KM` \(did you mean `Q4_K`\?\)"),
+        ([*ONE[:-1], "Q9_0"], r"unknown quantization `Q9_0` \(did you mean `Q\d_0`\?\)"),
+        ([*ONE, "--prompt-tokens", "4096"], "--prompt-tokens 4,096 is more than --context 2,048"),
         (["predict", "--rows", "nowhere.csv"], "nowhere.csv cannot be read"),
     ],
 )

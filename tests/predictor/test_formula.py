@@ -87,6 +87,8 @@ def test_a_read_rate_measured_on_the_device_replaces_the_guess_from_its_copy_rat
         ("Q4_K_M", "Q4_K"), ("UD-Q3_K_XL", "Q3_K"), ("IQ4_XS", "IQ4"), ("IQ3_XXS", "IQ3"), ("Q4_0_4_4", "Q4_0"),
         ("3.87 bpw (Q4_K_S label)", "Q4_K"), ("w8a8", "int8"), ("w4a16_g128", "int4"), ("W2", "W2"), ("BF16", "BF16"),
         ("HQQ 4-bit block64", "int4"), ("mystery", None), ("", None),
+        ("q4_0", "Q4_0"), ("q4_k_m", "Q4_K"), ("q8_0", "Q8_0"), ("iq4_xs", "IQ4"), ("ud-q3_k_xl", "Q3_K"),
+        ("Q9_0", None), ("IQ1_S", None),
     ],
 )  # fmt: skip
 def test_quantizations_are_known_by_many_names(name, kind):

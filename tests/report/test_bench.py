@@ -117,6 +117,25 @@ def test_an_emulated_run_after_a_measured_one_is_shown_as_what_it_is():
         assert "On the device" in page and "On an emulated device" in page and "qemu://cortex-a76" in page
 
 
+def test_a_quick_run_after_a_full_one_is_shown_as_what_it_is():
+    quick = run(runs=20, warm_up=2, extent="quick: fewer than 100 requests, no sustained phase")
+    made = report(run(), quick)
+    told = "20 requests after 2 to warm up, quick: fewer than 100 requests, no sustained phase"
+    line = f"measured on ssh://pi@board on 2026-11-21: {told}; it changes no figure above"
+    assert f"  {line}" in said(made)
+    for page in (markdown.page(made, {}), html.page(made, {})):
+        assert "On the device, quick run" in page and f"{line}." in page
+        assert page.count("it changes no figure above") == 1
+    assert bench.headline(report(quick), quick).endswith("no sustained phase"), "there is none that it could replace"
+
+
+def test_what_the_device_does_not_tell_is_named():
+    silent = run(temperature_c_first=None, temperature_c_highest=None, clock_mhz_lowest=None, clock_mhz_median=None)
+    assert ("not told", "by the device: temperature, clock, power") in bench.conditions(silent)
+    names = [name for name, _ in bench.conditions(run(power="AC online"))]
+    assert "not told" not in names and "power" in names
+
+
 def test_another_devices_run_has_a_heading_of_its_own():
     """4x Cortex-A55 is not what the target is."""
     assert [bench.title(one) for one in (run(), run("emulated"), run(other_device="4x Cortex-A55"))] == [

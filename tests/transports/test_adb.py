@@ -97,7 +97,7 @@ def _answering(log: Path, forward: str) -> None:
 
 
 def test_another_serial_number_is_not_there(phone):
-    with pytest.raises(faults.HostDown, match="adb://PHONE2 is not there: adb: device 'PHONE2' not found") as raised:
+    with pytest.raises(faults.HostDown, match="adb://PHONE2 is not there: device 'PHONE2' not found") as raised:
         transport.open_device("adb://PHONE2").open()
     assert "adb devices" in raised.value.hint
 
@@ -114,6 +114,11 @@ def test_another_serial_number_is_not_there(phone):
 )
 def test_adbs_words_are_understood(words, kind):
     assert type(adb.fault_of(Address("adb"), words)) is kind
+
+
+def test_adb_says_error_in_front_and_we_do_too():
+    found = adb.fault_of(Address("adb", "X"), "error: device 'X' not found\n")
+    assert found.problem == "adb://X is not there: device 'X' not found"
 
 
 def test_the_real_adb_says_that_no_phone_is_there(monkeypatch, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import shutil
 import subprocess
 import time
@@ -24,7 +25,7 @@ def dropbear(own_server):
     home = server.device / "home" / ".ssh"
     home.mkdir(parents=True)
     shutil.copy(server.device / "authorized", home / "authorized_keys")
-    host_key, to = server.device / "dropbear", Path("~/.ssh").expanduser()
+    host_key, to = server.device / "dropbear", Path(pwd.getpwuid(os.getuid()).pw_dir, ".ssh")
     made = ["dropbearkey", "-t", "ed25519", "-f", str(host_key)]
     subprocess.run(made, check=True, capture_output=True)
     (server.device / "host.pub").write_text(
