@@ -10,6 +10,13 @@ from pydantic import Field, field_validator
 from edgedistill import components
 from edgedistill.sections import NotIdentity, Section
 
+
+def _no_entry_twice(entries: tuple[Any, ...]) -> tuple[Any, ...]:
+    if len(set(entries)) < len(entries):
+        raise ValueError(f"{', '.join(map(str, entries))}: one of them is given twice")
+    return entries
+
+
 ArmName = Literal["none", "original", "one-style", "rationale-only", "question-only", "arte"]
 
 
@@ -32,12 +39,7 @@ class ArmsConfig(Section):
     max_tokens: Annotated[int, Field(ge=4)] = 128
     """Room for one answer. What is not answered by then counts as wrong."""
 
-    @field_validator("names", "shots")
-    @classmethod
-    def _no_entry_twice(cls, entries: tuple[Any, ...]) -> tuple[Any, ...]:
-        if len(set(entries)) < len(entries):
-            raise ValueError(f"{', '.join(map(str, entries))}: one of them is given twice")
-        return entries
+    _ = field_validator("names", "shots")(_no_entry_twice)
 
 
 MethodArm = Literal["sft", "seqkd", "topk_kd", "on_policy", "dpo", "pad-vpd", "pad-ppd", "sft+pad", "several-teachers"]
@@ -93,9 +95,4 @@ class MethodsConfig(Section):
             raise ValueError(f"no signal named `{unknown}`{near}; there are: {', '.join(known)}")
         return names
 
-    @field_validator("methods", "pairs", "signals")
-    @classmethod
-    def _no_entry_twice(cls, entries: tuple[Any, ...]) -> tuple[Any, ...]:
-        if len(set(entries)) < len(entries):
-            raise ValueError(f"{', '.join(map(str, entries))}: one of them is given twice")
-        return entries
+    _ = field_validator("methods", "pairs", "signals")(_no_entry_twice)

@@ -2,41 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import time
-from datetime import UTC, datetime
-from pathlib import Path
-
-import click
+from typing import Any
 
 from edgedistill import contest as line
-from edgedistill import recipe as recipes
-from edgedistill.commands import going_on
-from edgedistill.log import say
-from edgedistill.report import on_disk
-from edgedistill.report import terminal as general
-from edgedistill.report.assemble import new_folder
+from edgedistill.commands import comparison
 from edgedistill.report.methods import assemble, terminal
-from edgedistill.store import Store
 
 
-def run(
-    *, recipe: str, overrides: tuple[str, ...], seeds: int | None, test_items: Path | None, runs: Path, as_json: bool
-) -> int:
-    """Run all arms, report. Progress on stderr, the result on stdout. 0 whichever way it went."""
-    started, begun = datetime.now(UTC), time.monotonic()
-    asked = (*overrides, f"methods.seeds={seeds}") if seeds else overrides
-    made = recipes.load(recipe, asked)
-    store = Store(runs, on_step=lambda step: say(general.step_line(step)))
-    again = going_on.of_comparison("methods", recipe, overrides, seeds, test_items, runs)
-    with going_on.told_what_is_kept(store, again):
-        found = line.contest(store, made, test_items)
-    folder = new_folder(runs, started, made.name, "methods")
-    seconds = time.monotonic() - begun
-    report = assemble.assemble(made, found, build_id=folder.name, started=started, seconds=seconds, steps=store.steps)
-    left = assemble.save(report, folder / "report")
-    if as_json:
-        click.echo(json.dumps(on_disk.as_json(report), indent=2, ensure_ascii=False))
-    else:
-        click.echo("\n".join(["", *terminal.page(report), "", f"report   {left['html']}"]))
-    return report.exit_code
+def run(**asked: Any) -> int:
+    """See comparison.run."""
+    return comparison.run("methods", line.contest, assemble.assemble, assemble.save, terminal.page, **asked)

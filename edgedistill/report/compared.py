@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
 
+from pydantic import Field
+
+from edgedistill.recipe import Recipe
+from edgedistill.report.schema import StageLine
 from edgedistill.sections import Section
+from edgedistill.store import Step
 
 Verdict = Literal["better", "worse", "unclear"]
 """`unclear` when the interval holds 0."""
@@ -37,6 +45,44 @@ class Difference(Section):
     ci_high: float
     by_run: tuple[float, ...]
     verdict: Verdict
+
+
+class ComparisonReport(Section):
+    """What every comparison tells; each has results of its own beside it."""
+
+    schema_: Annotated[str, Field(alias="schema")]
+    recipe: str
+    title: str
+    build_id: str
+    started: str
+    """UTC, ISO 8601."""
+    seconds: float
+    exit_code: int = 0
+    """Always 0: a comparison is over when it is over, whichever way it went."""
+    seeds: tuple[int, ...]
+    teacher: str
+    student: str
+    answer: tuple[str, ...] = ()
+    """What came out, in words."""
+    stages: tuple[StageLine, ...] = ()
+    conditions: dict[str, str | int | float | None] = {}
+
+
+def about(
+    recipe: Recipe, *, build_id: str, started: datetime, seconds: float, seeds: Sequence[int], steps: Sequence[Step]
+) -> dict[str, Any]:
+    """The fields of a ComparisonReport that do not hang on what was compared."""
+    return {
+        "recipe": recipe.name,
+        "title": recipe.title,
+        "build_id": build_id,
+        "started": started.astimezone(UTC).isoformat(timespec="seconds"),
+        "seconds": round(seconds, 3),
+        "seeds": seeds,
+        "teacher": recipe.teacher.model if recipe.teacher else "",
+        "student": recipe.student.model,
+        "stages": [StageLine.model_validate({**asdict(s), "seconds": round(s.seconds, 3)}) for s in steps],
+    }
 
 
 def accuracy(line: Result) -> str:

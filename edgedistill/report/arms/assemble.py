@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -15,7 +14,7 @@ from edgedistill.recipe import Recipe
 from edgedistill.report import on_disk
 from edgedistill.report.arms import html, markdown, words
 from edgedistill.report.arms.schema import SCHEMA, ArmsReport
-from edgedistill.report.schema import StageLine
+from edgedistill.report.compared import about
 from edgedistill.store import Step
 
 
@@ -34,19 +33,13 @@ def assemble(
     graded = {name: [_arm(run.arms, name).graded for run in compared.runs] for name in names}
     lines = [comparison.compare(graded, shots) for shots in recipe.arms.shots]
     results = [line for found, _ in lines for line in found]
+    seeds = [run.seed for run in compared.runs]
     report = ArmsReport.model_validate(
         {
-            "recipe": recipe.name,
-            "title": recipe.title,
-            "build_id": build_id,
-            "started": started.astimezone(UTC).isoformat(timespec="seconds"),
-            "seconds": round(seconds, 3),
-            "seeds": [run.seed for run in compared.runs],
+            **about(recipe, build_id=build_id, started=started, seconds=seconds, seeds=seeds, steps=steps),
             "shots": recipe.arms.shots,
             "tasks": {task.name: _items(results, task.name) for task in compared.tasks},
             "test_items": str(test_items) if test_items else None,
-            "teacher": recipe.teacher.model if recipe.teacher else "",
-            "student": recipe.student.model,
             "results": results,
             "differences": [line for _, found in lines for line in found],
             **_diagnostics(compared, names),
@@ -55,7 +48,6 @@ def assemble(
                 for r in compared.runs
                 for a in r.arms
             ],
-            "stages": [StageLine.model_validate({**asdict(s), "seconds": round(s.seconds, 3)}) for s in steps],
             "conditions": _conditions(recipe),
         }
     )

@@ -6,8 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from edgedistill.report.compared import Difference, Result
-from edgedistill.report.schema import StageLine
+from edgedistill.report.compared import ComparisonReport, Difference, Result
 from edgedistill.sections import Section
 
 SCHEMA = "edgedistill.arms/1"
@@ -91,36 +90,21 @@ class RunLine(Section):
     """Key of the stage `grade`."""
 
 
-class ArmsReport(Section):
-    """One comparison."""
+class ArmsReport(ComparisonReport):
+    """One comparison; `answer` says whether alignment helped this student."""
 
     schema_: Annotated[str, Field(alias="schema")] = SCHEMA
-    recipe: str
-    title: str
-    build_id: str
-    started: str
-    """UTC, ISO 8601."""
-    seconds: float
-    exit_code: int = 0
-    """Always 0: a comparison is over when it is over, whichever way it went."""
-    seeds: tuple[int, ...]
     shots: tuple[int, ...]
     tasks: dict[str, int]
     """Task -> test items."""
     test_items: str | None = None
     """The folder that test items were read from, when they are not the tasks' own."""
-    teacher: str
-    student: str
-    answer: tuple[str, ...] = ()
-    """Whether alignment helped this student, in words."""
     results: tuple[ResultLine, ...]
     differences: tuple[DifferenceLine, ...] = ()
     data: tuple[DataLine, ...] = ()
     signal: tuple[SignalLine, ...] = ()
     aligned: tuple[TeacherLine, ...] = ()
     runs: tuple[RunLine, ...] = ()
-    stages: tuple[StageLine, ...] = ()
-    conditions: dict[str, str | int | float | None] = {}
 
     @property
     def arms(self) -> tuple[str, ...]:

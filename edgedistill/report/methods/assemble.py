@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import combinations
 from pathlib import Path
 from statistics import fmean
@@ -19,9 +19,9 @@ from edgedistill.contest import Contest
 from edgedistill.method_arms import HELD_AGAINST
 from edgedistill.recipe import Recipe
 from edgedistill.report import on_disk
+from edgedistill.report.compared import about
 from edgedistill.report.methods import html, markdown, words
 from edgedistill.report.methods.schema import SCHEMA, MethodsReport
-from edgedistill.report.schema import StageLine
 from edgedistill.store import Step
 
 Line = dict[str, Any]
@@ -41,26 +41,17 @@ def assemble(
     tables = {"methods": found.methods, "pairs": found.pairs, "signals": found.signals}
     whole = {name: _whole(runs) for name, runs in tables.items()}
     ran: Tables = {name: runs for name, runs in whole.items() if any(runs)}
-    assert recipe.teacher  # contest.check() asks for one
     results, differences = _graded(ran, list(found.tests))
     report = MethodsReport.model_validate(
         {
-            "recipe": recipe.name,
-            "title": recipe.title,
-            "build_id": build_id,
-            "started": started.astimezone(UTC).isoformat(timespec="seconds"),
-            "seconds": round(seconds, 3),
-            "seeds": found.seeds,
+            **about(recipe, build_id=build_id, started=started, seconds=seconds, seeds=found.seeds, steps=steps),
             "items": {line["items"]: line["n"] for line in results},
-            "teacher": recipe.teacher.model,
-            "student": recipe.student.model,
             "results": results,
             "differences": differences,
             "costs": [line for name, runs in ran.items() for line in _costs(name, runs)],
             "agreement": list(_agreement(found.judged)),
             "prediction": list(_prediction(found.judged)),
             "failures": [asdict(one) for one in found.failures],
-            "stages": [StageLine.model_validate({**asdict(s), "seconds": round(s.seconds, 3)}) for s in steps],
             "conditions": _conditions(recipe),
         }
     )

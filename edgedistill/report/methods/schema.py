@@ -6,8 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from edgedistill.report.compared import Difference, Result
-from edgedistill.report.schema import StageLine
+from edgedistill.report.compared import ComparisonReport, Difference, Result
 from edgedistill.sections import Section
 
 SCHEMA = "edgedistill.methods/1"
@@ -86,33 +85,18 @@ class PredictionLine(Section):
     by_run: tuple[float | None, ...]
 
 
-class MethodsReport(Section):
+class MethodsReport(ComparisonReport):
     """One comparison."""
 
     schema_: Annotated[str, Field(alias="schema")] = SCHEMA
-    recipe: str
-    title: str
-    build_id: str
-    started: str
-    """UTC, ISO 8601."""
-    seconds: float
-    exit_code: int = 0
-    """Always 0: a comparison is over when it is over, whichever way it went."""
-    seeds: tuple[int, ...]
     items: dict[str, int]
     """Set of test items -> how many."""
-    teacher: str
-    student: str
-    answer: tuple[str, ...] = ()
-    """What came out, in words."""
     results: tuple[ResultLine, ...] = ()
     differences: tuple[DifferenceLine, ...] = ()
     costs: tuple[CostLine, ...] = ()
     failures: tuple[FailureLine, ...] = ()
     agreement: tuple[AgreementLine, ...] = ()
     prediction: tuple[PredictionLine, ...] = ()
-    stages: tuple[StageLine, ...] = ()
-    conditions: dict[str, str | int | float | None] = {}
 
     @property
     def tables(self) -> tuple[TableName, ...]:
